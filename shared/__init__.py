@@ -1,0 +1,3 @@
+"""The application, free of its host."""
+
+VERSION = "1.0.0"

@@ -1,0 +1,192 @@
+"""The HTTP contract: what callers send, what they get, and what they are told when it goes wrong.
+
+Handlers know nothing of the host: they take method, headers, query and body, and return a `Reply`.
+Errors are problem details (RFC 9457).
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from shared import VERSION, settings
+from shared.deadline import Deadline
+from shared.errors import InvalidRequest, ServiceError
+from shared.settings import Settings
+
+if TYPE_CHECKING:
+    from shared.chat import ChatOutcome, Step
+    from shared.harvest import Harvest
+
+_log = logging.getLogger(__name__)
+
+# Their INFO and DEBUG lines hold URLs, and with them identifiers and content.
+for _library in ("httpx", "httpcore", "urllib3", "azure", "msal", "openai"):
+    logging.getLogger(_library).setLevel(logging.WARNING)
+
+
+@dataclass(frozen=True)
+class Request:
+    """An HTTP request.
+
+    Attributes:
+        method: upper case.
+        headers: names in lower case.
+        query: the parameters.
+        body: as it came.
+    """
+
+    method: str
+    headers: Mapping[str, str]
+    query: Mapping[str, str]
+    body: bytes = b""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An HTTP reply; `body` is UTF-8 JSON of the type in `headers`."""
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def health(request: Request) -> Reply:
+    """Says that the app is alive, and its version; touches nothing."""
+    return _json(200, {"status": "alive", "version": VERSION})
+
+
+def chat(request: Request) -> Reply:
+    """Answers one task: `POST` with JSON, or the tutorial's `GET ?message=`."""
+    return _answered(lambda: _chat(request))
+
+
+def _chat(request: Request) -> Reply:
+    received = time.monotonic()
+    # pydantic doubles the time that the host needs to load the app.
+    from shared.chat_request import parse_body, parse_query
+
+    limits = settings.current()
+    if request.method == "GET":
+        asked = parse_query(request.query)
+    else:
+        asked = parse_body(request.body, request.headers.get("content-type", ""))
+    task_files = asked.decoded_files(limits)
+    asked.check_limits(limits)
+    deadline = Deadline(received + (asked.deadline_seconds or limits.chat_deadline_seconds))
+    # AutoGen and the model's library take a second and 70 MB: only chats pay for them.
+    from shared.chat import ChatTask, run_chat
+
+    task = ChatTask(
+        message=asked.message,
+        session_id=asked.session_id,
+        caller=caller_of(request.headers, limits),
+        max_turns=asked.max_turns or limits.chat_max_turns,
+        files=task_files,
+    )
+    return _json(200, _outcome(run_chat(task, limits, deadline)))
+
+
+def caller_of(headers: Mapping[str, str], limits: Settings) -> str:
+    """The Easy Auth principal, or empty where callers are not told apart.
+
+    Anybody can send these headers: they count only where App Service authentication is on, which removes
+    what came from outside (Microsoft, "Work with user identities in Azure App Service authentication").
+    """
+    if limits.website_auth_enabled.lower() != "true":
+        return ""
+    provider = headers.get("x-ms-client-principal-idp", "")
+    principal = headers.get("x-ms-client-principal-id", "")
+    return f"{provider}:{principal}" if principal else ""
+
+
+def problem(error: ServiceError) -> Reply:
+    """The reply for an error: problem details with its code and remedy."""
+    body: dict[str, Any] = {
+        "type": f"urn:problem:{error.code}",
+        "title": error.title,
+        "status": error.status,
+        "code": error.code,
+        "detail": error.detail,
+        "remedy": error.remedy,
+    }
+    if isinstance(error, InvalidRequest) and error.field:
+        body["field"] = error.field
+    headers = {"Content-Type": "application/problem+json"}
+    if error.status in (429, 503):
+        headers["Retry-After"] = str(error.retry_after_seconds or 10)
+    return _json(error.status, body, headers)
+
+
+def _answered(handler: Callable[[], Reply]) -> Reply:
+    try:
+        return handler()
+    except ServiceError as error:
+        if error.status >= 500:
+            _log.warning("%s: %s", error.code, error.detail)
+        return problem(error)
+    except Exception as error:  # noqa: BLE001  # the last resort: callers get a problem, not an empty 500
+        # The words of an unforeseen error may hold anything, so the log gets its type and place only.
+        place = "".join(traceback.format_tb(error.__traceback__))
+        _log.error("Unforeseen %s\n%s", type(error).__name__, place)
+        return problem(ServiceError("An unforeseen error ended the request."))
+
+
+def _outcome(outcome: ChatOutcome) -> dict[str, Any]:
+    return {
+        "session_id": outcome.session_id,
+        "status": outcome.status,
+        "result": outcome.result,
+        "steps": [_step(step) for step in outcome.steps],
+        **_harvest(outcome.harvest),
+        "usage": asdict(outcome.usage),
+        "chat_history": outcome.chat_history,
+        "cost": outcome.cost,
+    }
+
+
+def _step(step: Step) -> dict[str, Any]:
+    row: dict[str, Any] = {"index": step.index, "agent": step.agent, "content": step.content}
+    if step.exit_code is not None:
+        row["exit_code"] = step.exit_code
+    if step.pictures:
+        row["pictures"] = list(step.pictures)
+    return row
+
+
+def _harvest(harvest: Harvest) -> dict[str, Any]:
+    files = []
+    for made in harvest.files:
+        row: dict[str, Any] = {
+            "name": made.file.path,
+            "size_bytes": made.file.size_bytes,
+            "content_type": made.file.content_type,
+        }
+        if made.content is not None:
+            row["content"] = base64.b64encode(made.content).decode("ascii")
+        files.append(row)
+    pictures = [
+        {
+            "name": shown.name,
+            "content_type": shown.picture.content_type,
+            "content": base64.b64encode(shown.picture.data).decode("ascii"),
+        }
+        for shown in harvest.pictures
+    ]
+    rows: dict[str, Any] = {"pictures": pictures, "files": files}
+    if harvest.warnings:
+        rows["warnings"] = list(harvest.warnings)
+    return rows
+
+
+def _json(status: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Reply:
+    text = json.dumps(body, ensure_ascii=False, default=str)
+    # Lone surrogates can come out of a session's output and have no UTF-8 form.
+    data = text.encode("utf-8", "replace")
+    return Reply(status, data, {"Content-Type": "application/json", **(headers or {})})

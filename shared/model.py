@@ -1,0 +1,225 @@
+"""Which model the writer uses: AutoGen's `llm_config` from the settings.
+
+All model calls of the process share one HTTP client with its connections; each chat sees it through a
+`ChatHttpClient`, which bounds every call by the chat's deadline and, where the model takes the app's identity,
+signs it with a current token.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from shared import errors
+from shared.deadline import Deadline
+from shared.errors import SettingError
+from shared.identity import MODEL_SCOPE, BearerTokens, is_safe_address, process_tokens
+from shared.session_wire import retry_after
+from shared.settings import Settings
+
+CONNECT_SECONDS = 5.0
+FIRST_PAUSE_SECONDS = 1.0
+ATTEMPTS = 3
+# The openai library wants some key; the client replaces it by a token of the app's identity.
+_IDENTITY_KEY = "the-identity-signs"
+_OUR_CLIENT_TYPES = ("openai", "azure")
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """Which model, and how it is paid for.
+
+    Attributes:
+        entries: AutoGen's config list, without HTTP client.
+        uses_identity: requests are signed by the app's identity.
+    """
+
+    entries: tuple[Mapping[str, Any], ...] = field(repr=False)
+    uses_identity: bool = False
+
+
+def choose(settings: Settings) -> ModelChoice:
+    """The first model that is configured: OAI_CONFIG_LIST, AZURE_OPENAI_*, OPENAI_*.
+
+    Raises:
+        SettingError: none is, or the first is not complete.
+    """
+    if settings.oai_config_list:
+        return _from_config_list(settings.oai_config_list)
+    if settings.azure_openai_endpoint:
+        return _from_azure(settings)
+    if settings.openai_base_url or settings.openai_api_key:
+        return _from_openai(settings)
+    raise SettingError(
+        "AZURE_OPENAI_ENDPOINT",
+        "No model is configured: set AZURE_OPENAI_ENDPOINT and AZURE_OPENAI_DEPLOYMENT, or OPENAI_BASE_URL or "
+        "OPENAI_API_KEY with OPENAI_MODEL, or OAI_CONFIG_LIST.",
+    )
+
+
+def llm_config(settings: Settings, deadline: Deadline) -> dict[str, Any]:
+    """AutoGen's `llm_config` for one chat.
+
+    Args:
+        settings: say which model.
+        deadline: of the chat; no call lasts longer.
+
+    Raises:
+        SettingError: no model is configured, or not completely.
+    """
+    choice = choose(settings)
+    tokens = process_tokens(MODEL_SCOPE, settings.azure_client_id) if choice.uses_identity else None
+    client = ChatHttpClient(_process_client(), deadline, tokens)
+    entries = [
+        {**entry, "http_client": client} if entry.get("api_type", "openai") in _OUR_CLIENT_TYPES else {**entry}
+        for entry in choice.entries
+    ]
+    return {"config_list": entries, "timeout": math.ceil(deadline.remaining()) or 1, "cache_seed": None}
+
+
+class ChatHttpClient(httpx.Client):
+    """One chat's view of the process's HTTP client.
+
+    Args:
+        client: the process's own, which sends.
+        deadline: of the chat.
+        tokens: sign the requests; None leaves the key that the library has set.
+        sleep: waits between attempts, in seconds.
+    """
+
+    def __init__(
+        self,
+        client: httpx.Client,
+        deadline: Deadline,
+        tokens: BearerTokens | None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        # Requests are built here and sent there: this client needs no connections of its own.
+        super().__init__(transport=httpx.MockTransport(client.send))
+        self._process = client
+        self._deadline = deadline
+        self._tokens = tokens
+        self._sleep = sleep
+
+    def __deepcopy__(self, memo: object) -> ChatHttpClient:
+        """AutoGen copies its configuration deeply; the client stays one."""
+        return self
+
+    def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
+        """Sends within the deadline; tries again on 429 and 5xx while there is time.
+
+        Raises:
+            DeadlineReached: the deadline has passed.
+            IdentityError: no token could be had.
+            httpx.HTTPError: no answer came.
+        """
+        for attempt in range(1, ATTEMPTS + 1):
+            response = self._signed(request, options)
+            if response.status_code != 429 and response.status_code < 500:
+                break
+            told = retry_after(response.headers)
+            pause = told if told is not None else FIRST_PAUSE_SECONDS * attempt
+            # The openai library would wait by its own clock, which knows no deadline.
+            response.headers["x-should-retry"] = "false"
+            if attempt == ATTEMPTS or pause >= self._deadline.remaining():
+                break
+            response.close()
+            self._sleep(pause)
+        return response
+
+    def _signed(self, request: httpx.Request, options: Mapping[str, Any]) -> httpx.Response:
+        if self._tokens is None:
+            return self._bounded(request, options)
+
+        def with_token(token: str) -> httpx.Response:
+            request.headers["Authorization"] = f"Bearer {token}"
+            request.headers.pop("api-key", None)
+            return self._bounded(request, options)
+
+        return self._tokens.send(with_token)
+
+    def _bounded(self, request: httpx.Request, options: Mapping[str, Any]) -> httpx.Response:
+        left = self._deadline.clamp(math.inf)
+        request.extensions["timeout"] = httpx.Timeout(left, connect=min(CONNECT_SECONDS, left)).as_dict()
+        return self._process.send(request, **options)
+
+
+def model_error(error: BaseException) -> errors.ServiceError | None:
+    """What an exception out of a model call means for the caller; None if it is not the model's.
+
+    Args:
+        error: as it left AutoGen.
+    """
+    import openai
+
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, errors.ServiceError):
+            return cause
+        cause = cause.__cause__
+    kinds: tuple[tuple[tuple[type[BaseException], ...], type[errors.ModelError]], ...] = (
+        ((openai.AuthenticationError, openai.PermissionDeniedError), errors.ModelUnauthorized),
+        ((openai.RateLimitError, openai.InternalServerError), errors.ModelBusy),
+        ((openai.APIConnectionError, TimeoutError, httpx.HTTPError), errors.ModelUnreachable),
+        ((openai.APIStatusError,), errors.ModelRefused),
+        ((openai.APIError,), errors.ModelError),
+    )
+    for types, kind in kinds:
+        if isinstance(error, types):
+            status = f" It answered {error.status_code}." if isinstance(error, openai.APIStatusError) else ""
+            headers = error.response.headers if isinstance(error, openai.APIStatusError) else {}
+            return kind(f"{kind.title}.{status}", retry_after_seconds=retry_after(headers))
+    return None
+
+
+@lru_cache(maxsize=1)
+def _process_client() -> httpx.Client:
+    return httpx.Client(limits=httpx.Limits(max_connections=200, max_keepalive_connections=50))
+
+
+def _from_config_list(text: str) -> ModelChoice:
+    name = "OAI_CONFIG_LIST"
+    if not text.lstrip().startswith("["):
+        try:
+            text = Path(text).read_text("utf-8")
+        except (OSError, ValueError):
+            raise SettingError(name, f"{name} is neither a JSON list nor the path of a readable file.") from None
+    try:
+        entries = json.loads(text)
+    except ValueError:
+        raise SettingError(name, f"{name} is not valid JSON.") from None
+    good = isinstance(entries, list) and all(isinstance(e, dict) and e.get("model") for e in entries)
+    if not good or not entries:
+        raise SettingError(name, f"{name} is not a list of objects that each name a 'model'.")
+    return ModelChoice(tuple(entries))
+
+
+def _from_azure(settings: Settings) -> ModelChoice:
+    if not is_safe_address(settings.azure_openai_endpoint):
+        raise SettingError("AZURE_OPENAI_ENDPOINT", "AZURE_OPENAI_ENDPOINT is not an https URL.")
+    if not settings.azure_openai_deployment:
+        raise SettingError("AZURE_OPENAI_DEPLOYMENT", "AZURE_OPENAI_ENDPOINT is set without AZURE_OPENAI_DEPLOYMENT.")
+    # Azure's v1 surface speaks plain OpenAI and keeps the dots that AutoGen removes from deployment names.
+    entry = {
+        "model": settings.azure_openai_deployment,
+        "base_url": f"{settings.azure_openai_endpoint.rstrip('/')}/openai/v1/",
+        "api_key": settings.azure_openai_api_key or _IDENTITY_KEY,
+    }
+    return ModelChoice((entry,), uses_identity=not settings.azure_openai_api_key)
+
+
+def _from_openai(settings: Settings) -> ModelChoice:
+    if not settings.openai_model:
+        raise SettingError("OPENAI_MODEL", "OPENAI_BASE_URL or OPENAI_API_KEY is set without OPENAI_MODEL.")
+    entry = {"model": settings.openai_model, "api_key": settings.openai_api_key or "none"}
+    if settings.openai_base_url:
+        entry["base_url"] = settings.openai_base_url
+    return ModelChoice((entry,))

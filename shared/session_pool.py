@@ -1,0 +1,231 @@
+"""REST client of an Azure Container Apps session pool.
+
+By the documented contract; API versions 2024-10-02-preview and later. Requests carry a bearer token of the
+app's identity, are bounded by a deadline, and are tried again only where that cannot run code twice.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any
+from urllib.parse import quote, urljoin, urlsplit
+
+from shared import errors, session_wire
+from shared.deadline import Deadline
+from shared.identity import POOL_SCOPE, BearerTokens, is_safe_address, process_tokens
+from shared.pool_transport import PoolTransport, Reply
+from shared.session_wire import Execution, SessionFile
+
+DEFAULT_API_VERSION = "2025-10-02-preview"
+# The service may have to start a session before it runs the code.
+ALLOCATION_SECONDS = 20.0
+ANSWER_SECONDS = 3.0
+REQUEST_SECONDS = 30.0
+TRANSFER_SECONDS = 120.0
+STREAM_LIMIT = 100_000
+PAGES_MAX = 100
+
+
+class SessionPool:
+    """One pool; safe to share between threads.
+
+    Args:
+        endpoint: the pool's management endpoint; `http` only on this machine.
+        tokens: bearer tokens for the pool.
+        api_version: 2024-10-02-preview or later.
+        sleep: waits between attempts, in seconds.
+
+    Raises:
+        SettingError: the endpoint or the version is not of its form.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        *,
+        tokens: BearerTokens,
+        api_version: str = DEFAULT_API_VERSION,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._endpoint = _checked_endpoint(endpoint)
+        session_wire.check_api_version(api_version)
+        self._api_version = api_version
+        self._transport = PoolTransport(tokens, sleep)
+
+    def execute(self, identifier: str, code: str, *, timeout_seconds: float, deadline: Deadline) -> Execution:
+        """Runs code in a session and waits for its end.
+
+        Args:
+            identifier: of the session, which is created when it is new.
+            code: Python, or a cell magic.
+            timeout_seconds: for the code; cut to 220 and to the deadline.
+            deadline: bounds the call.
+
+        Raises:
+            DeadlineReached: the deadline has passed.
+            PoolOutcomeUnknown: no answer came; the code may have run.
+            PoolError: the pool failed or refused.
+        """
+        limit = deadline.clamp(min(timeout_seconds, session_wire.EXECUTION_SECONDS_MAX))
+        # The service's own word on a timeout has to arrive before the deadline.
+        seconds = max(1, math.floor(min(limit, deadline.remaining() - ANSWER_SECONDS)))
+        body = session_wire.execution_body(self._api_version, code, timeout_seconds=seconds, stream_limit=STREAM_LIMIT)
+        reply = self._call(
+            "POST",
+            "/executions",
+            identifier,
+            deadline,
+            limit + ALLOCATION_SECONDS,
+            repeatable=False,
+            json=body,
+            headers={"operation-id": str(uuid.uuid4())},
+        )
+        return session_wire.decode_execution(reply.body, reply.headers)
+
+    def upload(self, identifier: str, name: str, content: bytes, *, deadline: Deadline) -> SessionFile:
+        """Puts a file into the session's /mnt/data; one of that name is replaced.
+
+        Raises:
+            DeadlineReached: the deadline has passed.
+            PoolLimitExceeded: the file is larger than 128 MB.
+            PoolError: the pool failed or refused.
+        """
+        reply = self._call("POST", "/files", identifier, deadline, TRANSFER_SECONDS, files={"file": (name, content)})
+        return session_wire.decode_file(session_wire.json_object(reply.body))
+
+    def list_files(self, identifier: str, *, deadline: Deadline) -> list[SessionFile]:
+        """The files below the session's /mnt/data, in subdirectories too where the API version lists them.
+
+        Raises:
+            DeadlineReached: the deadline has passed.
+            PoolError: the pool failed or refused.
+        """
+        query = {"recursive": "true"} if session_wire.knows_recursive_listing(self._api_version) else {}
+        reply = self._call("GET", "/files", identifier, deadline, REQUEST_SECONDS, query=query)
+        files, link = session_wire.decode_file_list(reply.body)
+        for _ in range(PAGES_MAX):
+            if link is None:
+                break
+            reply = _successful(
+                self._transport.send("GET", self._own_link(link), deadline=deadline, seconds=REQUEST_SECONDS)
+            )
+            page, link = session_wire.decode_file_list(reply.body)
+            files += page
+        return files
+
+    def download(self, identifier: str, path: str, *, deadline: Deadline) -> bytes:
+        """A file's content.
+
+        Args:
+            identifier: of the session.
+            path: below /mnt/data, as `list_files` gives it.
+            deadline: bounds the call.
+
+        Raises:
+            DeadlineReached: the deadline has passed.
+            SessionFileNotFound: there is no such file.
+            PoolError: the pool failed or refused.
+        """
+        return self._file_call("GET", identifier, path, "/content", deadline).body
+
+    def delete_file(self, identifier: str, path: str, *, deadline: Deadline) -> None:
+        """Deletes a file; raises as `download` does."""
+        self._file_call("DELETE", identifier, path, "", deadline)
+
+    def session_exists(self, identifier: str, *, deadline: Deadline) -> bool:
+        """Whether the pool has a session of that identifier now; asking creates none.
+
+        Raises:
+            DeadlineReached: the deadline has passed.
+            PoolError: the pool failed or refused.
+        """
+        return self._session_call("GET", identifier, deadline)
+
+    def delete_session(self, identifier: str, *, deadline: Deadline) -> bool:
+        """Ends a session, says whether there was one, and raises as `session_exists` does."""
+        return self._session_call("DELETE", identifier, deadline)
+
+    def _session_call(self, method: str, identifier: str, deadline: Deadline) -> bool:
+        if not session_wire.knows_sessions(self._api_version):
+            # Such a version neither names nor ends sessions: one may be there, and it ends by its cooldown.
+            return method == "GET"
+        gone = {"NoSessionFoundError", "SessionWithIdentifierNotFound"}
+        reply = self._send(method, "/session", identifier, deadline, REQUEST_SECONDS)
+        code = session_wire.error_code(reply.headers, reply.body)
+        # A 404 without a code may be the pool's own absence: the next call in the session tells.
+        if code in gone or (reply.status_code == 404 and not code):
+            return False
+        if reply.status_code >= 300:
+            raise session_wire.decode_error(reply.status_code, reply.headers, reply.body)
+        return True
+
+    def _file_call(self, method: str, identifier: str, path: str, suffix: str, deadline: Deadline) -> Reply:
+        directory, _, name = path.rpartition("/")
+        query = {"path": directory} if directory else {}
+        where = f"/files/{quote(name, safe='')}{suffix}"
+        reply = self._send(method, where, identifier, deadline, TRANSFER_SECONDS, query=query)
+        if reply.status_code == 404:
+            raise errors.SessionFileNotFound
+        return _successful(reply)
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        identifier: str,
+        deadline: Deadline,
+        seconds: float,
+        **options: Any,
+    ) -> Reply:
+        return _successful(self._send(method, path, identifier, deadline, seconds, **options))
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        identifier: str,
+        deadline: Deadline,
+        seconds: float,
+        *,
+        query: Mapping[str, str] | None = None,
+        **options: Any,
+    ) -> Reply:
+        params = {"api-version": self._api_version, "identifier": identifier, **(query or {})}
+        url = self._endpoint + path
+        return self._transport.send(method, url, deadline=deadline, seconds=seconds, params=params, **options)
+
+    def _own_link(self, link: str) -> str:
+        url = urljoin(self._endpoint + "/", link)
+        if urlsplit(url)[:2] != urlsplit(self._endpoint)[:2]:
+            raise errors.PoolRefused("The session pool's list goes on at another host.")
+        return url
+
+
+@lru_cache(maxsize=16)
+def process_pool(endpoint: str, api_version: str, client_id: str) -> SessionPool:
+    """The process's client of a pool, with its connections, for the process's identity.
+
+    Raises:
+        SettingError: the endpoint or the version is not of its form.
+    """
+    return SessionPool(endpoint, tokens=process_tokens(POOL_SCOPE, client_id), api_version=api_version)
+
+
+def _checked_endpoint(endpoint: str) -> str:
+    if not is_safe_address(endpoint.strip()):
+        raise errors.SettingError(
+            "POOL_MANAGEMENT_ENDPOINT",
+            "POOL_MANAGEMENT_ENDPOINT is missing or not an https URL (http is for this machine only).",
+        )
+    return re.sub(r"/+$", "", endpoint.strip())
+
+
+def _successful(reply: Reply) -> Reply:
+    if not 200 <= reply.status_code < 300:
+        raise session_wire.decode_error(reply.status_code, reply.headers, reply.body)
+    return reply

@@ -1,0 +1,264 @@
+"""The session pool's wire format: request bodies, replies and errors as plain data.
+
+By the documented contract of API versions 2024-10-02-preview to 2025-10-02-preview
+(Azure/azure-rest-api-specs, Microsoft.App.DynamicSessions). Decoding is lenient: clients have to expect
+unknown fields, both spellings of a status, and results of any JSON type.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from shared import errors
+
+EXECUTION_SECONDS_MAX = 220
+# `outputStreamsMaxLength` and `recursive` came with this version.
+_STREAM_LIMIT_SINCE = "2025-10-02"
+_OLDEST_VERSION = "2024-10-02"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture that an execution returned.
+
+    Attributes:
+        content_type: such as `image/png`.
+        data: the picture's bytes.
+    """
+
+    content_type: str
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Execution:
+    """What became of one piece of code.
+
+    Attributes:
+        succeeded: the service's own verdict; standard error alone is no failure.
+        stdout, stderr: the streams, cut by the service at the length asked for.
+        result: the last expression's value in JSON form; None when there is none.
+        picture: the result, where it was one.
+        new_allocation: the service started a new session for this execution.
+        session_guid: names the container behind the session; another one means that state is lost.
+    """
+
+    succeeded: bool
+    stdout: str
+    stderr: str
+    result: Any = None
+    picture: Picture | None = None
+    new_allocation: bool = False
+    session_guid: str = ""
+
+
+@dataclass(frozen=True)
+class SessionFile:
+    """A file in a session.
+
+    Attributes:
+        path: below /mnt/data, such as `sales.csv` or `out/plot.png`.
+        size_bytes: its size.
+        content_type: as the service says.
+        modified_at: RFC 3339, as the service says; compare for equality only.
+    """
+
+    path: str
+    size_bytes: int
+    content_type: str
+    modified_at: str
+
+
+def check_api_version(version: str) -> None:
+    """Refuses versions whose bodies are of another shape.
+
+    Raises:
+        SettingError: not a version of 2024-10-02-preview or later.
+    """
+    if not re.fullmatch(r"\d{4}-\d{2}-\d{2}(-preview)?", version) or version < _OLDEST_VERSION:
+        raise errors.SettingError(
+            "SESSION_POOL_API_VERSION",
+            "SESSION_POOL_API_VERSION is not 2024-10-02-preview or a later version.",
+        )
+
+
+def execution_body(api_version: str, code: str, *, timeout_seconds: int, stream_limit: int) -> dict[str, Any]:
+    """The body of POST /executions: flat, synchronous, inline.
+
+    Args:
+        api_version: decides which fields are known.
+        code: Python, or a cell magic.
+        timeout_seconds: 1 to 220.
+        stream_limit: most characters of each stream, where the version knows it.
+    """
+    body: dict[str, Any] = {
+        "codeInputType": "Inline",
+        "executionType": "Synchronous",
+        "code": code,
+        "timeoutInSeconds": timeout_seconds,
+    }
+    if api_version >= _STREAM_LIMIT_SINCE:
+        body["outputStreamsMaxLength"] = stream_limit
+    return body
+
+
+def knows_recursive_listing(api_version: str) -> bool:
+    """Whether GET /files takes `recursive`."""
+    return api_version >= _STREAM_LIMIT_SINCE
+
+
+def knows_sessions(api_version: str) -> bool:
+    """Whether GET and DELETE /session exist."""
+    return api_version >= "2025-02-02"
+
+
+def decode_execution(body: bytes, headers: Mapping[str, str]) -> Execution:
+    """Reads the reply of POST /executions.
+
+    Raises:
+        PoolRefused: the reply is not an execution.
+    """
+    data = json_object(body)
+    status = data.get("status")
+    if not isinstance(status, str):
+        raise errors.PoolRefused("The session pool's reply has no status.")
+    result = data.get("result")
+    outcome = result if isinstance(result, dict) else {}
+    value = outcome.get("executionResult")
+    picture = _picture(value)
+    return Execution(
+        succeeded=status.lower() in ("succeeded", "success"),
+        stdout=_text(outcome.get("stdout")),
+        stderr=_text(outcome.get("stderr")),
+        result=None if picture or value == "" else value,
+        picture=picture,
+        new_allocation=headers.get("x-ms-new-allocation", "").lower() == "true",
+        session_guid=headers.get("x-ms-session-guid", ""),
+    )
+
+
+def decode_file(data: Any) -> SessionFile:
+    """Reads one file object.
+
+    Raises:
+        PoolRefused: it has no name.
+    """
+    if not isinstance(data, dict) or not isinstance(data.get("name"), str):
+        raise errors.PoolRefused("The session pool's reply describes no file.")
+    directory = re.sub(r"^mnt/data(/|$)", "", _text(data.get("directory")).strip("/"))
+    prefix = "" if directory == "." else directory
+    size = data.get("sizeInBytes")
+    return SessionFile(
+        path=f"{prefix}/{data['name']}" if prefix else data["name"],
+        size_bytes=size if isinstance(size, int) and not isinstance(size, bool) else 0,
+        content_type=_text(data.get("contentType")) or "application/octet-stream",
+        modified_at=_text(data.get("lastModifiedAt")),
+    )
+
+
+def decode_file_list(body: bytes) -> tuple[list[SessionFile], str | None]:
+    """Reads a page of files, directories left out, and the link to the next page.
+
+    Raises:
+        PoolRefused: the reply is not a list of files.
+    """
+    data = json_object(body)
+    rows = data.get("value")
+    if not isinstance(rows, list):
+        raise errors.PoolRefused("The session pool's reply is not a list of files.")
+    files = [
+        decode_file(row)
+        for row in rows
+        if not (isinstance(row, dict) and _text(row.get("type")).lower() == "directory")
+    ]
+    link = data.get("nextLink")
+    return files, link if isinstance(link, str) and link else None
+
+
+def decode_error(status: int, headers: Mapping[str, str], body: bytes) -> errors.PoolError:
+    """Turns any refusal of the pool into the error that says what to do.
+
+    The service's code is kept, its message is not: it may name the session.
+
+    Args:
+        status: the HTTP status, not 2xx.
+        headers: with lower-case names or a case-insensitive mapping.
+        body: in any of the documented shapes, or empty.
+    """
+    code = error_code(headers, body)
+    suffix = f" (its code: {code})" if code else ""
+    if code == "SessionsCountExceedsLimit" or status == 429:
+        return errors.PoolFull(
+            f"The session pool has no free session{suffix}.", retry_after_seconds=retry_after(headers)
+        )
+    if code in ("FileNotFound", "DeleteFileError"):
+        return errors.SessionFileNotFound()
+    kinds: dict[int, type[errors.PoolError]] = {
+        401: errors.PoolUnauthorized,
+        403: errors.PoolForbidden,
+        404: errors.PoolNotFound,
+        413: errors.PoolLimitExceeded,
+    }
+    kind = kinds.get(status) or (errors.PoolUnavailable if status >= 500 else errors.PoolRefused)
+    return kind(f"The session pool answered {status}{suffix}.", retry_after_seconds=retry_after(headers))
+
+
+def error_code(headers: Mapping[str, str], body: bytes) -> str:
+    """The service's error code from whichever place it stands in; empty when there is none."""
+    try:
+        data = json.loads(body)
+    except (ValueError, RecursionError):
+        data = None
+    candidates: list[Any] = []
+    if isinstance(data, dict):
+        inner = data.get("error")
+        candidates = [inner.get("code") if isinstance(inner, dict) else None, data.get("code")]
+    candidates.append(headers.get("x-ms-error-code"))
+    for candidate in candidates:
+        # Anything but a plain word could carry a name or an address.
+        if isinstance(candidate, str) and re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{1,60}", candidate):
+            return candidate
+    return ""
+
+
+def retry_after(headers: Mapping[str, str]) -> int | None:
+    """Seconds of a Retry-After header; None where it is absent or a date."""
+    text = headers.get("retry-after", "").strip()
+    return int(text) if re.fullmatch(r"[0-9]{1,6}", text) else None
+
+
+def json_object(body: bytes) -> dict[str, Any]:
+    """A reply's JSON object.
+
+    Raises:
+        PoolRefused: the reply is anything else.
+    """
+    try:
+        data = json.loads(body)
+    except (ValueError, RecursionError):
+        data = None
+    if not isinstance(data, dict):
+        raise errors.PoolRefused("The session pool's reply is not a JSON object.")
+    return data
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _picture(value: Any) -> Picture | None:
+    if not isinstance(value, dict) or value.get("type") != "image":
+        return None
+    form, data = str(value.get("format")).lower(), value.get("base64_data")
+    if not re.fullmatch(r"[a-z0-9.+-]{1,20}", form) or not isinstance(data, str):
+        return None
+    try:
+        return Picture(f"image/{form}", base64.b64decode(data, validate=True))
+    except (binascii.Error, ValueError):
+        return None

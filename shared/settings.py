@@ -1,0 +1,170 @@
+"""Every setting once: its name, default, meaning and example.
+
+A setting's name in the environment is the field's name in upper case. `docs/settings.md` is generated
+from this table (`python -m shared.settings`) and a test compares the two.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from shared.errors import SettingError
+
+
+def _setting(
+    default: str | int,
+    meaning: str,
+    example: str,
+    *,
+    bounds: tuple[int, int] | None = None,
+    secret: bool = False,
+) -> Any:
+    return field(default=default, repr=not secret, metadata={"meaning": meaning, "example": example, "bounds": bounds})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The application's settings, read once and never changed."""
+
+    pool_management_endpoint: str = _setting(
+        "",
+        "Required. Management endpoint of the session pool.",
+        "https://<region>.dynamicsessions.io/subscriptions/<id>/resourceGroups/<group>/sessionPools/<pool>",
+    )
+    session_pool_api_version: str = _setting(
+        "2025-10-02-preview",
+        "API version of the session pool, 2024-10-02-preview or later.",
+        "2025-02-02-preview",
+    )
+    azure_client_id: str = _setting(
+        "", "Client id of a user-assigned identity. Empty: the system-assigned one.", "<client id>"
+    )
+    oai_config_list: str = _setting(
+        "",
+        "Model, first choice: AutoGen's list of model configurations, as JSON or as the path of a JSON file.",
+        '[{"model": "gpt-4o", "api_key": "<key>"}]',
+        secret=True,
+    )
+    azure_openai_endpoint: str = _setting(
+        "", "Model, second choice: endpoint of an Azure OpenAI resource.", "https://<name>.openai.azure.com"
+    )
+    azure_openai_deployment: str = _setting("", "Name of the deployment at that endpoint.", "gpt-4.1-mini")
+    azure_openai_api_key: str = _setting(
+        "", "Key of that resource. Empty: the app's identity, which is better.", "<key>", secret=True
+    )
+    openai_base_url: str = _setting(
+        "",
+        "Model, third choice: any server that speaks OpenAI's chat completions.",
+        "http://localhost:11434/v1",
+    )
+    openai_api_key: str = _setting("", "Key for OPENAI_BASE_URL, or for api.openai.com.", "<key>", secret=True)
+    openai_model: str = _setting("", "Name of the model there.", "gpt-4o")
+    chat_deadline_seconds: int = _setting(
+        200,
+        "Time for one chat; a caller may ask for less. Azure cuts a response at 230 s.",
+        "100",
+        bounds=(1, 225),
+    )
+    chat_max_turns: int = _setting(
+        10, "Turns of one chat unless the caller asks for another number.", "6", bounds=(1, 50)
+    )
+    chat_max_message_characters: int = _setting(32_000, "Longest message accepted.", "8000", bounds=(1, 1_000_000))
+    chat_max_files: int = _setting(10, "Most files that a request may bring.", "3", bounds=(0, 100))
+    chat_max_file_bytes: int = _setting(
+        20_000_000, "Most bytes of all files of a request together.", "5000000", bounds=(0, 70_000_000)
+    )
+    chat_max_pictures: int = _setting(8, "Most pictures that a reply brings.", "2", bounds=(0, 100))
+    chat_max_picture_bytes: int = _setting(
+        8_000_000, "Most bytes of all pictures of a reply together.", "2000000", bounds=(0, 70_000_000)
+    )
+    chat_max_inline_file_bytes: int = _setting(
+        1_000_000, "Most bytes of files, pictures aside, whose content a reply brings.", "0", bounds=(0, 70_000_000)
+    )
+    execution_timeout_seconds: int = _setting(
+        120, "Longest execution of one block of code; the service stops at 220 s.", "60", bounds=(1, 220)
+    )
+    output_max_characters: int = _setting(
+        20_000,
+        "Most characters of one execution's output that the model reads.",
+        "8000",
+        bounds=(500, 200_000),
+    )
+
+    website_auth_enabled: str = _setting(
+        "", "Set by App Service where its authentication is on; callers are then told apart by it.", "true"
+    )
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Settings:
+        """Reads the settings.
+
+        Args:
+            environment: names and values, as in `os.environ`; an empty value counts as absent.
+
+        Raises:
+            SettingError: a value is not of its form.
+        """
+        values: dict[str, Any] = {}
+        for row in fields(cls):
+            text = environment.get(row.name.upper(), "").strip()
+            if text:
+                values[row.name] = _parse(row.name.upper(), text, row.default, row.metadata["bounds"])
+        return cls(**values)
+
+
+def _parse(name: str, text: str, default: object, bounds: tuple[int, int] | None) -> str | int:
+    if bounds is None:
+        return text
+    low, high = bounds
+    try:
+        number = int(text)
+    except ValueError:
+        raise SettingError(name, f"{name} is not a whole number (for example {default}).") from None
+    if not low <= number <= high:
+        raise SettingError(name, f"{name} is out of range: it may be {low} to {high}.")
+    return number
+
+
+@lru_cache(maxsize=1)
+def current() -> Settings:
+    """The process's settings, read from the environment at the first successful call.
+
+    Raises:
+        SettingError: a value is not of its form; the next call reads again.
+    """
+    return Settings.from_environment(os.environ)
+
+
+class SettingRow(NamedTuple):
+    """One row of the table of settings."""
+
+    name: str
+    default: str
+    meaning: str
+    example: str
+
+
+def table() -> Iterator[SettingRow]:
+    """All settings, in the order in which they are declared."""
+    for row in fields(Settings):
+        yield SettingRow(row.name.upper(), str(row.default), row.metadata["meaning"], row.metadata["example"])
+
+
+def markdown_table() -> str:
+    """The table of settings as Markdown."""
+    lines = ["| setting | default | meaning | example |", "| --- | --- | --- | --- |"]
+    lines += [
+        f"| `{row.name}` | {f'`{row.default}`' if row.default else ''} | {row.meaning} | `{row.example}` |"
+        for row in table()
+    ]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    import sys
+
+    sys.stdout.write(markdown_table())
