@@ -1,0 +1,226 @@
+"""`python -m local up` and `python -m local ask`: the local stack at the command line.
+
+Usually started by `python3 dev.py up` and `python3 dev.py ask`, which install what it needs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import socket
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+import requests
+from rich.console import Console
+
+from local import ask, stack
+from local.ask import Question, Target
+from local.choice import Choice, StackRefused, choose, configured
+from local.part import PartFailed
+from local.stack import Stack
+
+_STATE_FILE = Path(sys.prefix) / "stack.json"
+_PORT = 7071
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    err = Console(stderr=True)
+    _end_in_order()
+    try:
+        return _up(options, err) if options.command == "up" else _ask(options, err)
+    except (StackRefused, ask.UsageError) as refusal:
+        _say(err, str(refusal))
+        return ask.USAGE
+    except (PartFailed, ask.NoReply) as failure:
+        _say(err, str(failure))
+        return ask.FAILED
+    except KeyboardInterrupt:
+        _say(err, "Stopped.")
+        return 0 if options.command == "up" else 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="dev.py", description="The local stack.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    up = commands.add_parser("up", help="start the stack and keep it running")
+    up.add_argument("--port", type=int, default=_PORT, help="the function app's port on 127.0.0.1 (default 7071)")
+    question = commands.add_parser("ask", help="ask one question")
+    question.add_argument("message", help="the task in plain words")
+    question.add_argument("--file", type=Path, action="append", default=[], help="a file to work on; may be repeated")
+    question.add_argument("--session", help="go on in the session of an earlier answer")
+    question.add_argument("--url", help="a function app that runs elsewhere")
+    question.add_argument("--key", help="its function key")
+    question.add_argument("--json", action="store_true", help="print the reply as it came, and nothing else")
+    question.add_argument("--max-turns", type=int, help="most messages of the writer")
+    question.add_argument("--deadline", type=int, metavar="SECONDS", help="time for the answer")
+    question.add_argument(
+        "--output", type=Path, help="folder for pictures and files (default answers; none with --json)"
+    )
+    for command in (up, question):
+        command.add_argument(
+            "--unsafe-no-sandbox",
+            action="store_true",
+            help="let a real model's code run on this machine, with your rights",
+        )
+        command.add_argument("--state-file", type=Path, default=_STATE_FILE, help="where `up` notes its address")
+    return parser
+
+
+def _up(options: argparse.Namespace, err: Console) -> int:
+    _require_free(options.port)
+    choice = _choice(options, err)
+    core_tools = shutil.which("func") is not None
+    running = Stack(
+        choice=choice,
+        unsafe_no_sandbox=options.unsafe_no_sandbox,
+        port=options.port,
+        core_tools=core_tools,
+        logs_to_terminal=True,
+    )
+    with _started(running, err), _noted(options.state_file, running.url):
+        _announce(running, choice, core_tools)
+        stack.watch(running)
+    return 0
+
+
+def _ask(options: argparse.Namespace, err: Console) -> int:
+    question = Question(
+        message=options.message,
+        files=options.file,
+        session_id=options.session,
+        max_turns=options.max_turns,
+        deadline_seconds=options.deadline,
+    )
+    ask.payload(question)
+    with _target(options, err) as target:
+        with ask.progress(err, "Waiting for the answer"):
+            answer = ask.send(target, question)
+        folder = options.output or (None if options.json else Path("answers"))
+        return ask.report(answer, question, target, out=Console(), err=err, folder=folder, as_json=options.json)
+
+
+@contextmanager
+def _target(options: argparse.Namespace, err: Console) -> Iterator[Target]:
+    if options.url:
+        yield Target(options.url, options.key)
+        return
+    if options.key:
+        raise ask.UsageError("--key goes with --url.")
+    noted = find_stack(options.state_file)
+    if noted:
+        yield Target(noted)
+        return
+    if options.session:
+        raise ask.UsageError(
+            "No stack is up, so there is no session to go on in. Start one with `python3 dev.py up` in another "
+            "terminal: its sessions stay as long as it runs."
+        )
+    running = Stack(choice=_choice(options, err), unsafe_no_sandbox=options.unsafe_no_sandbox)
+    with _started(running, err):
+        yield Target(running.url, lasting=False)
+
+
+@contextmanager
+def _started(running: Stack, err: Console) -> Iterator[None]:
+    try:
+        with ask.progress(err, "Starting the local stack"):
+            running.start()
+        yield
+    finally:
+        running.stop()
+
+
+def find_stack(state_file: Path) -> str | None:
+    """The address of a stack that is up, if there is one.
+
+    Args:
+        state_file: where `up` noted it.
+    """
+    try:
+        url = str(json.loads(state_file.read_text("utf-8"))["url"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    with requests.Session() as session:
+        session.trust_env = False
+        try:
+            healthy = session.get(f"{url}/api/health", timeout=3, allow_redirects=False).status_code == 200
+        except requests.RequestException:
+            return None
+    return url if healthy else None
+
+
+@contextmanager
+def _noted(state_file: Path, url: str) -> Iterator[None]:
+    state = json.dumps({"url": url, "pid": os.getpid()})
+    state_file.write_text(state, "utf-8")
+    try:
+        yield
+    finally:
+        # Another stack may have been started since, on another port.
+        if state_file.exists() and state_file.read_text("utf-8") == state:
+            state_file.unlink()
+
+
+def _choice(options: argparse.Namespace, err: Console) -> Choice:
+    choice = choose(configured(os.environ, stack.ROOT), unsafe_no_sandbox=options.unsafe_no_sandbox)
+    if choice.stand_in_model:
+        _say(err, "Model: the stand-in, which is no AI and knows a few kinds of tasks.")
+    if choice.local_pool and options.unsafe_no_sandbox:
+        _say(err, "WARNING: there is no sandbox. Code runs on this machine with your rights.")
+    elif choice.local_pool:
+        _say(err, "Session pool: local, without a sandbox; it runs only the stand-in's code and code in your question.")
+    return choice
+
+
+def _announce(running: Stack, choice: Choice, core_tools: bool) -> None:
+    names = [name for name in running.pids if name != stack.HOST]
+    rows = [("function app" + (" (func)" if core_tools else ""), running.url)]
+    rows += [(name.replace("_", " "), running.part_url(name)) for name in names]
+    if not choice.local_pool:
+        rows.append(("session pool", "POOL_MANAGEMENT_ENDPOINT"))
+    lines = ["", *(f"  {name:<22} {url}" for name, url in rows), "", "Ask it:"]
+    lines.append('  python3 dev.py ask "What is the standard deviation of 4, 8, 15, 16, 23, 42?"')
+    lines.append(f"  curl -s {running.url}/api/chat -H 'Content-Type: application/json' \\")
+    lines.append("""    -d '{"message": "What is 6 * 7?"}'""")
+    lines += ["", "Ctrl-C stops everything."]
+    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.flush()
+
+
+def _require_free(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except (OSError, OverflowError):
+            raise ask.UsageError(
+                f"Port {port} is unavailable. Close the process that uses it, or name another with --port."
+            ) from None
+
+
+def _end_in_order() -> None:
+    def interrupt(number: int, frame: FrameType | None) -> NoReturn:
+        raise KeyboardInterrupt
+
+    # SIGINT too: a shell starts its background jobs with it ignored, and Python then leaves it so.
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), interrupt)
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

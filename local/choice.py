@@ -1,0 +1,88 @@
+"""Which parts of the stack are local, and which are configured for real.
+
+What the environment or `local.settings.json` configures is not replaced: with `POOL_MANAGEMENT_ENDPOINT`
+the pool is Azure's, with a model's settings the model is that one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+MODEL_SETTINGS = ("OAI_CONFIG_LIST", "AZURE_OPENAI_ENDPOINT", "OPENAI_BASE_URL", "OPENAI_API_KEY")
+
+
+class StackRefused(Exception):
+    """The configuration asks for a stack that cannot or should not be started; the text says what to do."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which parts are local.
+
+    Args:
+        local_pool: the emulated session pool and its identity; otherwise the configured pool.
+        stand_in_model: the rule-based stand-in; otherwise the configured model.
+    """
+
+    local_pool: bool = True
+    stand_in_model: bool = True
+
+
+def configured(environment: Mapping[str, str], app_dir: Path) -> dict[str, str]:
+    """The settings that the app would see: `local.settings.json` under the environment.
+
+    Args:
+        environment: names and values, which win.
+        app_dir: folder of `local.settings.json`.
+
+    Raises:
+        StackRefused: the file is not readable as settings.
+    """
+    path = app_dir / "local.settings.json"
+    try:
+        values = json.loads(path.read_text("utf-8-sig")).get("Values") or {}
+        from_file = {str(name): str(value) for name, value in values.items() if value is not None}
+    except FileNotFoundError:
+        from_file = {}
+    except (OSError, ValueError, AttributeError) as error:
+        raise StackRefused(f"local.settings.json cannot be read: {type(error).__name__}.") from error
+    return {**from_file, **environment}
+
+
+def choose(settings: Mapping[str, str], *, unsafe_no_sandbox: bool) -> Choice:
+    """Decides which parts are local.
+
+    Args:
+        settings: what `configured` returns.
+        unsafe_no_sandbox: the user accepts that a real model's code runs here without a sandbox.
+
+    Raises:
+        StackRefused: a real model would write code for a pool without a sandbox, or would need an
+            identity that the local one cannot give.
+    """
+
+    def is_set(name: str) -> bool:
+        return bool(settings.get(name, "").strip())
+
+    choice = Choice(
+        local_pool=not is_set("POOL_MANAGEMENT_ENDPOINT"),
+        stand_in_model=not any(is_set(name) for name in MODEL_SETTINGS),
+    )
+    if choice.local_pool and not choice.stand_in_model:
+        if not unsafe_no_sandbox:
+            raise StackRefused(
+                "A real model is configured, and the local session pool has no sandbox: what the model "
+                "writes would run with your rights on this machine. Set POOL_MANAGEMENT_ENDPOINT to a "
+                "session pool in Azure, unset the model's settings to use the stand-in model, or accept "
+                "the risk with --unsafe-no-sandbox."
+            )
+        by_identity = is_set("AZURE_OPENAI_ENDPOINT") and not is_set("OAI_CONFIG_LIST")
+        if by_identity and not is_set("AZURE_OPENAI_API_KEY"):
+            raise StackRefused(
+                "Azure OpenAI does not accept the local identity, and the app has one identity for pool "
+                "and model. Set AZURE_OPENAI_API_KEY, or POOL_MANAGEMENT_ENDPOINT to use a pool in Azure."
+            )
+    return choice

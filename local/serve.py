@@ -1,0 +1,113 @@
+"""Runs one part of the local stack: an ASGI app on loopback, from its ready line to its orderly end.
+
+Every part is a process of its own (`python -m local.identity`, `python -m local.session_pool`, ...).
+When it accepts connections it prints one line of JSON with its `url`, and nothing else, on standard
+output. It ends on SIGINT or SIGTERM, and with `--with-parent` when standard input closes, which is
+what happens when the process that started it dies, however it dies.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import socket
+import sys
+import threading
+from collections.abc import Callable, Mapping
+
+import uvicorn
+from starlette.types import ASGIApp
+
+LOOPBACK = "127.0.0.1"
+
+
+def argument_parser(description: str, *, default_port: int = 0) -> argparse.ArgumentParser:
+    """The options that all parts share.
+
+    Args:
+        description: what `--help` says about the part.
+        default_port: the port without `--port`; 0 lets the system choose.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--port", type=int, default=default_port, help="port on 127.0.0.1; 0 lets the system choose")
+    parser.add_argument("--with-parent", action="store_true", help="end when standard input closes")
+    return parser
+
+
+def run(
+    app: ASGIApp,
+    *,
+    port: int,
+    with_parent: bool = False,
+    announce: Callable[[str], Mapping[str, object]] | None = None,
+    shutdown_seconds: int = 3,
+    listener: socket.socket | None = None,
+) -> None:
+    """Serves `app` on 127.0.0.1 until the process is told to stop.
+
+    Args:
+        app: the ASGI application; its lifespan runs before the ready line and after the last request.
+        port: TCP port, 0 for any free one.
+        with_parent: also stop when standard input closes.
+        announce: given the url, what the ready line says besides it.
+        shutdown_seconds: how long requests under way may take to finish.
+        listener: what `listen` gave, for a part that must know its port before its app exists.
+
+    Raises:
+        OSError: the port is taken.
+    """
+    listener = listener or listen(port)
+    url = f"http://{LOOPBACK}:{listener.getsockname()[1]}"
+    config = uvicorn.Config(
+        app, log_level="warning", lifespan="on", timeout_graceful_shutdown=shutdown_seconds, access_log=False
+    )
+    server = _AnnouncingServer(config, {"url": url, **(announce(url) if announce else {})})
+    if with_parent:
+        threading.Thread(target=_stop_when_input_closes, args=(server,), daemon=True).start()
+    with listener:
+        asyncio.run(server.serve(sockets=[listener]))
+
+
+def listen(port: int) -> socket.socket:
+    """A socket that listens on 127.0.0.1; connections wait in its queue until `run` serves it.
+
+    Args:
+        port: TCP port, 0 for any free one.
+
+    Raises:
+        OSError: the port is taken.
+    """
+    # asyncio switches off Nagle's algorithm only where the protocol is named: it costs 40 ms a request.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((LOOPBACK, port))
+        # Bound alone, two processes could still share the port.
+        listener.listen(128)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+class _AnnouncingServer(uvicorn.Server):
+    """A uvicorn server that says on standard output when it is ready."""
+
+    def __init__(self, config: uvicorn.Config, ready: Mapping[str, object]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            sys.stdout.write(json.dumps(self._ready) + "\n")
+            sys.stdout.flush()
+
+
+def _stop_when_input_closes(server: uvicorn.Server) -> None:
+    # Reading the descriptor itself: a daemon thread inside sys.stdin's lock would abort the interpreter's exit.
+    while os.read(sys.stdin.fileno(), 4096):
+        pass
+    server.should_exit = True

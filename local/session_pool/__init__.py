@@ -1,0 +1,1 @@
+"""An emulator of an Azure Container Apps session pool, with real IPython kernels."""

@@ -1,0 +1,92 @@
+"""The refusals of the service, with its codes and sentences."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class Refusal(Exception):
+    """An answer other than success.
+
+    Args:
+        status: HTTP status.
+        code: the service's error code; empty for a refusal without a body.
+        message: the service's sentence.
+        flat: the body is `{"code", "message"}` instead of `{"error": {...}}`.
+        headers: of the reply.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        code: str = "",
+        message: str = "",
+        *,
+        flat: bool = False,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(message or code or str(status))
+        self.status = status
+        self.code = code
+        self.message = message
+        self.flat = flat
+        self.headers = headers or {}
+
+    def body(self) -> dict[str, Any] | None:
+        """The JSON body, None where there is none."""
+        if not self.code:
+            return None
+        row = {"code": self.code, "message": self.message}
+        return row if self.flat else {"error": row}
+
+
+def validation(target: str, message: str) -> Refusal:
+    """400: a part of the request is not of its form."""
+    return Refusal(400, "SessionRequestValidationFailed", f"{target}: {message}")
+
+
+def properties_missing() -> Refusal:
+    """400: no code, or the body of an older version."""
+    return Refusal(
+        400, "SessionPropertiesMissing", "Required properties are missing: code, codeInputType, executionType."
+    )
+
+
+def not_implemented(what: str) -> Refusal:
+    """501: the service does it, this emulator does not."""
+    return Refusal(501, "NotImplemented", f"{what} is not implemented by the local session pool.")
+
+
+def no_session() -> Refusal:
+    """404: no session has that identifier."""
+    return Refusal(404, "NoSessionFoundError", "Could not find session with that name.")
+
+
+def pool_full(active: int, most: int) -> Refusal:
+    """429: every session is taken."""
+    return Refusal(
+        429,
+        "SessionsCountExceedsLimit",
+        f"The request sessions count is '1'. There are already '{active}' active sessions and the maximum active "
+        f"sessions count is '{most}'.",
+        flat=True,
+    )
+
+
+def file_not_found() -> Refusal:
+    """404: no file of that name."""
+    return Refusal(404, "FileNotFound", "The file was not found.")
+
+
+def path_invalid() -> Refusal:
+    """400: a path or name with characters that the service reserves."""
+    return Refusal(
+        400,
+        "FilePathInvalid",
+        "The file path is invalid because 'path cannot contain any reserved file path characters'.",
+    )
+
+
+def too_large() -> Refusal:
+    """413: an upload over 128 MB."""
+    return Refusal(413, "FileTooLarge", "The file is larger than 128 MB.")

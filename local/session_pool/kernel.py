@@ -1,0 +1,246 @@
+"""One IPython kernel: a process of its own, spoken to over Unix sockets."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import contextlib
+import json
+import os
+import queue
+import re
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jupyter_client.asynchronous.client import AsyncKernelClient
+from jupyter_client.connect import write_connection_file
+
+READY_SECONDS = 60.0
+INTERRUPT_GRACE_SECONDS = 2.0
+STOP_SECONDS = 5.0
+# A frame of its own would be enough, but a dead kernel sends none: the wait is cut to look at the process.
+POLL_SECONDS = 0.25
+ABORTED = "Execution aborted"
+TIMED_OUT = "Request timed out waiting for code execution to complete"
+_ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
+_STARTUP = Path(__file__).with_name("kernel_startup.py")
+_RESULT_TYPE = "application/x-session-result"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one execution.
+
+    Attributes:
+        succeeded: the code ended without an error.
+        stdout, stderr: the streams, cut to the length asked for.
+        result: the last expression's value in JSON form, `""` where there is none.
+        milliseconds: how long it took.
+        kernel_lost: the kernel is gone, and with it all variables.
+    """
+
+    succeeded: bool
+    stdout: str
+    stderr: str
+    result: Any
+    milliseconds: int
+    kernel_lost: bool = False
+
+
+class Kernel:
+    """A running kernel; `start` makes one."""
+
+    def __init__(self, process: asyncio.subprocess.Process, client: AsyncKernelClient) -> None:
+        self._process = process
+        self._client = client
+        self._following = False
+
+    @classmethod
+    async def start(cls, python: str, home: Path, sockets: Path) -> Kernel:
+        """Starts a kernel and waits until it takes code.
+
+        Args:
+            python: an interpreter with ipykernel.
+            home: the kernel's own directory, its HOME and where it starts.
+            sockets: directory for its sockets, of a short path.
+
+        Raises:
+            RuntimeError: it did not become ready.
+        """
+        connection = str(sockets / "kernel.json")
+        write_connection_file(connection, transport="ipc", ip=str(sockets / "s"))
+        process = await asyncio.create_subprocess_exec(
+            python,
+            "-m",
+            "ipykernel_launcher",
+            "-f",
+            connection,
+            "--HistoryManager.enabled=False",
+            cwd=home,
+            env=_environment(home),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        client = AsyncKernelClient()
+        kernel = cls(process, client)
+        try:
+            client.load_connection_file(connection)
+            client.start_channels(stdin=False, hb=False)
+            await client.wait_for_ready(timeout=READY_SECONDS)
+            installed = await kernel.execute(
+                _STARTUP.read_text("utf-8"), timeout_seconds=READY_SECONDS, stream_length=0
+            )
+            if not installed.succeeded:
+                raise RuntimeError("The kernel's start-up code failed.")
+        except BaseException:
+            await kernel.stop()
+            raise
+        return kernel
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process.returncode is None
+
+    async def execute(self, code: str, *, timeout_seconds: float, stream_length: int, told: bool = False) -> Outcome:
+        """Runs code to its end, its timeout, or the kernel's death.
+
+        Args:
+            code: Python as IPython takes it.
+            timeout_seconds: then it is interrupted and, if it goes on, killed.
+            stream_length: most characters kept of each stream.
+            told: whether the text after a timeout names the seconds.
+        """
+        began = time.monotonic()
+        output = _Output(stream_length)
+        request = self._client.execute(code, allow_stdin=False, store_history=stream_length > 0, stop_on_error=False)
+        state = await self._follow(request, output, began + timeout_seconds)
+        if state == "timeout":
+            self._interrupt()
+            state = await self._follow(request, output, time.monotonic() + INTERRUPT_GRACE_SECONDS)
+            if state != "idle":
+                await self.stop()
+            text = f"{TIMED_OUT} after {timeout_seconds:g} seconds" if told else TIMED_OUT
+            return self._ended(False, output, text, began, kernel_lost=state != "idle")
+        if state == "dead":
+            return self._ended(False, output, ABORTED, began, kernel_lost=True)
+        outcome = self._ended(not output.failed, output, output.stderr, began)
+        if outcome.succeeded and output.result is _NO_RESULT and _ends_in_none(code):
+            return Outcome(True, outcome.stdout, outcome.stderr, None, outcome.milliseconds)
+        return outcome
+
+    async def stop(self) -> None:
+        """Kills the kernel and what it has started."""
+        # Also when the kernel itself is dead: what its code has started may go on.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        await asyncio.wait_for(self._process.wait(), STOP_SECONDS)
+        # An execution that still reads finds the process dead and closes them.
+        if not self._following:
+            self._client.stop_channels()
+
+    def _ended(self, succeeded: bool, output: _Output, stderr: str, began: float, kernel_lost: bool = False) -> Outcome:
+        result = "" if output.result is _NO_RESULT or not succeeded else output.result
+        milliseconds = round((time.monotonic() - began) * 1000)
+        return Outcome(succeeded, output.stdout, stderr[: output.limit], result, milliseconds, kernel_lost)
+
+    async def _follow(self, request: str, output: _Output, until: float) -> str:
+        self._following = True
+        try:
+            return await self._read(request, output, until)
+        finally:
+            self._following = False
+            if not self.alive:
+                self._client.stop_channels()
+
+    async def _read(self, request: str, output: _Output, until: float) -> str:
+        while True:
+            left = until - time.monotonic()
+            if left <= 0:
+                return "timeout"
+            try:
+                message = await self._client.get_iopub_msg(timeout=min(left, POLL_SECONDS))
+            except queue.Empty:
+                if not self.alive:
+                    return "dead"
+                continue
+            if message["parent_header"].get("msg_id") == request and output.take(message):
+                return "idle"
+
+    def _interrupt(self) -> None:
+        channel = self._client.control_channel
+        channel.send(self._client.session.msg("interrupt_request", {}))
+
+
+_NO_RESULT: Any = object()
+
+
+class _Output:
+    """Collects what a kernel sends for one request; what is over the limit is read and dropped."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.stdout = ""
+        self.stderr = ""
+        self.result: Any = _NO_RESULT
+        self.failed = False
+
+    def take(self, message: dict[str, Any]) -> bool:
+        """Takes a message; true when it says that the kernel is idle again."""
+        kind, content = message["msg_type"], message["content"]
+        if kind == "stream":
+            self._stream(content["name"], content["text"])
+        elif kind in ("execute_result", "display_data"):
+            self._data(kind, content["data"])
+        elif kind == "error":
+            self.failed = True
+            self._stream("stderr", _ANSI.sub("", "\n".join(content["traceback"])))
+        return bool(kind == "status" and content["execution_state"] == "idle")
+
+    def _stream(self, name: str, text: str) -> None:
+        if name == "stdout":
+            self.stdout += text[: self.limit - len(self.stdout)]
+        else:
+            self.stderr += text[: self.limit - len(self.stderr)]
+
+    def _data(self, kind: str, data: dict[str, Any]) -> None:
+        picture = data.get("image/png")
+        if isinstance(picture, str):
+            self.result = {"type": "image", "format": "png", "base64_data": picture.replace("\n", "")}
+        elif kind == "execute_result":
+            self.result = _value(data)
+
+
+def _value(data: dict[str, Any]) -> Any:
+    try:
+        return json.loads(data[_RESULT_TYPE], parse_constant=str)
+    except (KeyError, TypeError, ValueError, RecursionError):
+        # No JSON form, or one that code in the session has forged.
+        return str(data.get("text/plain", ""))
+
+
+def _environment(home: Path) -> dict[str, str]:
+    # Nothing of the emulator's own environment: it may hold keys.
+    return {
+        "PATH": "/usr/local/bin:/usr/bin:/bin",
+        "HOME": str(home),
+        "IPYTHONDIR": str(home / ".ipython"),
+        "MPLCONFIGDIR": str(home / ".matplotlib"),
+        "LANG": "C.UTF-8",
+        # ipykernel ends itself when this process is gone, however it went.
+        "JPY_PARENT_PID": str(os.getpid()),
+    }
+
+
+def _ends_in_none(code: str) -> bool:
+    try:
+        body = ast.parse(code).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    last = body[-1] if body else None
+    return isinstance(last, ast.Expr) and isinstance(last.value, ast.Constant) and last.value.value is None
