@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from local.choice import MODEL_SETTINGS, Choice, StackRefused, choose, configured
+
+POOL = {"POOL_MANAGEMENT_ENDPOINT": "https://pool.example"}
+REAL_MODELS = [
+    {"OAI_CONFIG_LIST": "[]"},
+    {"OPENAI_API_KEY": "key"},
+    {"OPENAI_BASE_URL": "http://127.0.0.1:11434/v1"},
+    {"AZURE_OPENAI_ENDPOINT": "https://model.example", "AZURE_OPENAI_API_KEY": "key"},
+]
+
+
+def test_without_settings_all_is_local() -> None:
+    assert choose({}, unsafe_no_sandbox=False) == Choice(local_pool=True, stand_in_model=True)
+
+
+def test_empty_settings_count_as_absent() -> None:
+    empty = dict.fromkeys((*MODEL_SETTINGS, *POOL), " ")
+    assert choose(empty, unsafe_no_sandbox=False) == Choice()
+
+
+@pytest.mark.parametrize("model", REAL_MODELS)
+def test_real_model_needs_a_real_pool_or_consent(model: dict[str, str]) -> None:
+    with pytest.raises(StackRefused, match="--unsafe-no-sandbox"):
+        choose(model, unsafe_no_sandbox=False)
+    assert choose(model, unsafe_no_sandbox=True) == Choice(local_pool=True, stand_in_model=False)
+    assert choose({**model, **POOL}, unsafe_no_sandbox=False) == Choice(local_pool=False, stand_in_model=False)
+
+
+def test_real_pool_with_the_stand_in() -> None:
+    assert choose(POOL, unsafe_no_sandbox=False) == Choice(local_pool=False, stand_in_model=True)
+
+
+def test_local_identity_is_no_good_for_azure_openai() -> None:
+    by_identity = {"AZURE_OPENAI_ENDPOINT": "https://model.example"}
+    with pytest.raises(StackRefused, match="AZURE_OPENAI_API_KEY"):
+        choose(by_identity, unsafe_no_sandbox=True)
+    assert not choose({**by_identity, **POOL}, unsafe_no_sandbox=False).local_pool
+
+
+def test_environment_wins_over_the_file(tmp_path: Path) -> None:
+    values = {"OPENAI_MODEL": "from file", "CHAT_MAX_TURNS": 3, "NOTHING": None}
+    (tmp_path / "local.settings.json").write_text(json.dumps({"IsEncrypted": False, "Values": values}))
+    seen = configured({"OPENAI_MODEL": "from environment"}, tmp_path)
+    assert seen == {"OPENAI_MODEL": "from environment", "CHAT_MAX_TURNS": "3"}
+
+
+def test_no_file_is_no_settings(tmp_path: Path) -> None:
+    assert configured({"A": "1"}, tmp_path) == {"A": "1"}
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"Values": 3}'])
+def test_unreadable_file_is_told(tmp_path: Path, text: str) -> None:
+    (tmp_path / "local.settings.json").write_text(text)
+    with pytest.raises(StackRefused, match=r"local\.settings\.json"):
+        configured({}, tmp_path)

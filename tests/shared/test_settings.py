@@ -1,0 +1,56 @@
+"""One table of settings."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from shared.errors import SettingError
+from shared.settings import Settings, markdown_table, table
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_defaults_need_no_environment() -> None:
+    settings = Settings.from_environment({})
+    assert settings.session_pool_api_version == "2025-10-02-preview"
+    assert settings.chat_deadline_seconds == 200
+
+
+def test_values_come_from_the_environment_and_blank_ones_count_as_absent() -> None:
+    settings = Settings.from_environment({"CHAT_MAX_TURNS": " 7 ", "OPENAI_MODEL": "m", "CHAT_MAX_FILES": " "})
+    assert (settings.chat_max_turns, settings.openai_model, settings.chat_max_files) == (7, "m", 10)
+
+
+@pytest.mark.parametrize("value", ["ten", "0", "226", "1.5"])
+def test_a_malformed_value_is_named_and_not_shown(value: str) -> None:
+    with pytest.raises(SettingError) as caught:
+        Settings.from_environment({"CHAT_DEADLINE_SECONDS": value})
+    assert caught.value.name == "CHAT_DEADLINE_SECONDS"
+    assert "CHAT_DEADLINE_SECONDS" in caught.value.detail
+
+
+def test_settings_are_frozen_and_keep_keys_out_of_their_repr() -> None:
+    settings = Settings.from_environment({"OPENAI_API_KEY": "sk-secret", "OAI_CONFIG_LIST": "[sk-secret]"})
+    assert "sk-secret" not in repr(settings)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        settings.openai_model = "other"  # type: ignore[misc]
+
+
+def test_the_documentation_holds_the_generated_table() -> None:
+    assert markdown_table() in (ROOT / "docs" / "settings.md").read_text("utf-8")
+
+
+def test_the_example_file_names_every_setting_that_people_set() -> None:
+    example = json.loads((ROOT / "local.settings.json.example").read_text("utf-8"))
+    host = {"FUNCTIONS_WORKER_RUNTIME", "AzureWebJobsStorage", "PYTHON_THREADPOOL_THREAD_COUNT"}
+    assert example["IsEncrypted"] is False
+    assert set(example["Values"]) - host == {row.name for row in table()} - {"WEBSITE_AUTH_ENABLED"}
+    Settings.from_environment(example["Values"])
+
+
+def test_every_setting_has_a_meaning_and_an_example() -> None:
+    assert all(row.meaning.endswith(".") and row.example for row in table())
