@@ -24,6 +24,11 @@ def descendants(pid: int) -> set[int]:
     return found
 
 
+def family(pids: Iterable[int]) -> set[int]:
+    """These processes and all below them: what one part or stack of a test has started, and nothing of another's."""
+    return {member for pid in pids for member in (pid, *descendants(pid))}
+
+
 def all_gone(pids: Iterable[int]) -> bool:
     """Whether these processes end within the bound; a zombie that nobody waits for counts as gone."""
     watched = set(pids)

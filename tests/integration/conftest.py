@@ -29,7 +29,7 @@ def run_stack(**options: Any) -> Iterator[Stack]:
         yield stack
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stack() -> Iterator[Stack]:
     with run_stack() as running:
         yield running
@@ -57,6 +57,6 @@ class Caller:
         return requests.post(f"{self.url}/api/chat", json=body, headers=headers, timeout=230)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def ask(stack: Stack) -> Caller:
     return Caller(stack.url)

@@ -19,7 +19,7 @@ import requests
 from local.choice import MODEL_SETTINGS, StackRefused
 from local.part import PartFailed
 from local.stack import HOST, IDENTITY, MODEL, SESSION_POOL, Stack
-from tests.processes import all_gone, descendants
+from tests.processes import all_gone, descendants, family
 
 ROOT = Path(__file__).parents[2]
 BOUND_SECONDS = 60
@@ -79,10 +79,9 @@ def test_part_comes_back_under_its_address(stack: Stack) -> None:
 
 
 def test_stop_leaves_nothing() -> None:
-    before = descendants(os.getpid())
     with Stack() as running:
-        pids = descendants(os.getpid()) - before
-        assert pids >= set(running.pids.values())
+        assert set(running.pids) == {IDENTITY, SESSION_POOL, MODEL, HOST}
+        pids = family(running.pids.values())
     assert all_gone(pids)
     assert running.pids == {}
 
