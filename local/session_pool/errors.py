@@ -45,16 +45,24 @@ def validation(target: str, message: str) -> Refusal:
     return Refusal(400, "SessionRequestValidationFailed", f"{target}: {message}")
 
 
-def properties_missing() -> Refusal:
-    """400: no code, or the body of an older version."""
-    return Refusal(
-        400, "SessionPropertiesMissing", "Required properties are missing: code, codeInputType, executionType."
-    )
+def properties_missing(name: str = "code") -> Refusal:
+    """400: what is to be run is missing, or the body is of another version or kind of pool."""
+    return Refusal(400, "SessionPropertiesMissing", f"Required properties are missing: {name}.")
+
+
+def not_supported(message: str) -> Refusal:
+    """400: not in this API version, or not on this kind of pool."""
+    return Refusal(400, "SessionRequestNotSupported", message)
 
 
 def not_implemented(what: str) -> Refusal:
     """501: the service does it, this emulator does not."""
     return Refusal(501, "NotImplemented", f"{what} is not implemented by the local session pool.")
+
+
+def no_operation() -> Refusal:
+    """404: no version has such an operation."""
+    return Refusal(404, "NotFound", "There is no such operation.")
 
 
 def no_session() -> Refusal:
@@ -71,6 +79,16 @@ def pool_full(active: int, most: int) -> Refusal:
         f"sessions count is '{most}'.",
         flat=True,
     )
+
+
+def session_busy() -> Refusal:
+    """429: too many executions of one session are waiting."""
+    return Refusal(429, "TooManyRequests", "Too many executions of this session are waiting.", flat=True)
+
+
+def no_capacity() -> Refusal:
+    """503: the machine gives no further session."""
+    return Refusal(503, "SessionAllocationFailed", "A session could not be started.", headers={"retry-after": "5"})
 
 
 def file_not_found() -> Refusal:

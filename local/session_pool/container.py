@@ -1,0 +1,241 @@
+"""A container: the processes and directories of one session, started and ended as a whole."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import tempfile
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from local.session_pool import launch
+from local.session_pool.launch import Isolation, Launched
+from local.session_pool.sandbox import DATA, HOME, SOCKETS
+
+START_SECONDS = 30.0
+STOP_SECONDS = 10.0
+
+
+class ContainerLost(Exception):
+    """The container did not start, or has ended with all that was in it."""
+
+
+class Process:
+    """A process in a container."""
+
+    def __init__(self, container: Container, pid: int, ended: asyncio.Future[int]) -> None:
+        self._container = container
+        self._pid = pid
+        self._ended = ended
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs."""
+        return not self._ended.done()
+
+    async def wait(self) -> int:
+        """Its exit code, once it has ended; negative for a signal."""
+        return await asyncio.shield(self._ended)
+
+    async def kill(self) -> None:
+        """Ends it and its process group, and waits until it is gone."""
+        if self.alive:
+            with contextlib.suppress(ContainerLost):
+                await self._container.tell({"kill": self._pid})
+            await asyncio.wait_for(self.wait(), STOP_SECONDS)
+
+
+class Container:
+    """What a session lives in; `start` makes one.
+
+    Attributes:
+        guid: names it in replies.
+        data: where its files are, as its processes see them.
+        home: its processes' own directory, as they see it.
+    """
+
+    def __init__(self, root: Path, sandboxed: bool) -> None:
+        self.guid = str(uuid.uuid4())
+        self.data = DATA if sandboxed else str(root / "data")
+        self.home = HOME if sandboxed else str(root / "home")
+        self._root = root
+        self._sandboxed = sandboxed
+        self._launched: Launched | None = None
+        self._control: socket.socket | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._listening: asyncio.Task[None] | None = None
+        self._start_reply: asyncio.Future[Process] | None = None
+        self._one_at_a_time = asyncio.Lock()
+        self._running: dict[int, asyncio.Future[int]] = {}
+        self._data_handle = -1
+
+    @classmethod
+    async def start(cls, folder: Path, isolation: Isolation) -> Container:
+        """Starts a container and waits until it takes requests.
+
+        Args:
+            folder: a directory of its own is made below this one; keep the path short, as it holds sockets.
+            isolation: how it is made.
+
+        Raises:
+            ContainerLost: it did not start; the text says what bubblewrap or its first process said.
+            OSError: a resource of this machine is used up.
+        """
+        container = cls(Path(tempfile.mkdtemp(prefix="", dir=folder)), isolation.sandboxed)
+        try:
+            await container._start(isolation)
+        except BaseException:
+            await container.stop()
+            raise
+        return container
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still takes requests."""
+        return self._listening is not None and not self._listening.done()
+
+    def open_data(self) -> int:
+        """A descriptor of its directory of files; the caller closes it.
+
+        Raises:
+            OSError: code in the container has put something else in its place.
+        """
+        if self._sandboxed:
+            return os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=self._data_handle)
+        # In the service it is a mount, which code cannot remove.
+        Path(self.data).mkdir(exist_ok=True)
+        return os.open(self.data, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+
+    def inward(self, code: str) -> str:
+        """Code as it has to be run: without a sandbox there is no /mnt/data, and the text of the path is replaced."""
+        return code if self._sandboxed else code.replace(DATA, self.data)
+
+    def outward(self, value: Any) -> Any:
+        """JSON that the code gave, with the path of the files as the caller knows it."""
+        text = json.dumps(value)
+        return value if self._sandboxed or self.data not in text else json.loads(text.replace(self.data, DATA))
+
+    def socket_folder(self) -> tuple[Path, str]:
+        """A new directory for sockets, as this process sees it and as the container's do."""
+        # A Unix socket's path may have 108 bytes.
+        name = uuid.uuid4().hex[:6]
+        path = self._root / "s" / name
+        path.mkdir()
+        return path, f"{SOCKETS}/{name}" if self._sandboxed else str(path)
+
+    async def spawn(
+        self, command: Sequence[str], environment: Mapping[str, str], streams: Sequence[int] = ()
+    ) -> Process:
+        """Starts a process in the container.
+
+        Args:
+            command: program and arguments.
+            environment: all of its environment; nothing of this process's own gets there.
+            streams: descriptors of standard input, output and error, which the caller closes; none for /dev/null.
+
+        Raises:
+            ContainerLost: the container has ended.
+            RuntimeError: the program could not be started.
+        """
+        async with self._one_at_a_time:
+            self._start_reply = asyncio.get_running_loop().create_future()
+            with open(os.devnull, "r+b") as null:
+                request = {"start": list(command), "cwd": self.home, "env": dict(environment)}
+                await self.tell(request, streams or [null.fileno()] * 3)
+                return await asyncio.wait_for(self._start_reply, START_SECONDS)
+
+    async def tell(self, request: Mapping[str, Any], streams: Sequence[int] = ()) -> None:
+        """Sends a request to the container's first process.
+
+        Raises:
+            ContainerLost: the container has ended.
+        """
+        if self._control is None or not self.alive:
+            raise ContainerLost("the container has ended")
+        line = json.dumps(request).encode() + b"\n"
+        try:
+            sent = socket.send_fds(self._control, [line], list(streams))
+            await asyncio.get_running_loop().sock_sendall(self._control, line[sent:])
+        except OSError:
+            raise ContainerLost("the container has ended") from None
+
+    async def stop(self) -> None:
+        """Ends everything in it and removes its directories."""
+        if self._control is not None:
+            # Its first process then ends the others; the sandbox's end does so in any case.
+            with contextlib.suppress(OSError):
+                self._control.shutdown(socket.SHUT_WR)
+        if not self._sandboxed:
+            await self._listened()
+        if self._launched is not None:
+            await self._launched.end()
+        await self._listened()
+        if self._writer is not None:
+            self._writer.close()
+        if self._control is not None:
+            self._control.close()
+        if self._data_handle >= 0:
+            os.close(self._data_handle)
+            self._data_handle = -1
+        await asyncio.to_thread(shutil.rmtree, self._root, ignore_errors=True)
+
+    async def _start(self, isolation: Isolation) -> None:
+        for name in ("s", "home", "data"):
+            (self._root / name).mkdir()
+        self._control, there = socket.socketpair()
+        self._control.setblocking(False)
+        with there:
+            if isolation.sandboxed:
+                self._launched = await launch.sandboxed(isolation, there, self._root / "s")
+            else:
+                self._launched = await launch.plain(isolation, there)
+        reports, self._writer = await asyncio.open_connection(sock=self._control.dup())
+        ready = await asyncio.wait_for(reports.readline(), START_SECONDS)
+        if not ready:
+            raise ContainerLost(f"the container did not start: {self._launched.complaint()}")
+        self._listening = asyncio.create_task(self._listen(reports))
+        if isolation.sandboxed:
+            limits = isolation.limits.of_a_process(grouped=self._launched.group is not None)
+            await self.tell({"limits": limits})
+            self._data_handle = os.open(f"/proc/{self._launched.pid}/root{DATA}", os.O_RDONLY | os.O_DIRECTORY)
+
+    async def _listened(self) -> None:
+        if self._listening is not None:
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._listening, STOP_SECONDS)
+
+    async def _listen(self, reports: asyncio.StreamReader) -> None:
+        try:
+            while line := await reports.readline():
+                self._hear(json.loads(line))
+        except ConnectionError:
+            pass
+        for ended in self._running.values():
+            ended.set_result(-signal.SIGKILL)
+        self._running.clear()
+        self._reply_to_start(ContainerLost("the container has ended"))
+
+    def _hear(self, report: Mapping[str, Any]) -> None:
+        if "started" in report:
+            pid = int(report["started"])
+            self._running[pid] = asyncio.get_running_loop().create_future()
+            self._reply_to_start(Process(self, pid, self._running[pid]))
+        elif "ended" in report:
+            self._running.pop(report["ended"]).set_result(int(report["code"]))
+        else:
+            self._reply_to_start(RuntimeError(report["failed"]))
+
+    def _reply_to_start(self, reply: Process | Exception) -> None:
+        if self._start_reply is None or self._start_reply.done():
+            return
+        if isinstance(reply, Process):
+            self._start_reply.set_result(reply)
+        else:
+            self._start_reply.set_exception(reply)
