@@ -1,7 +1,8 @@
 """The first process of a container: starts what the emulator asks for, and takes everything along when it ends.
 
 It runs under the sessions' own interpreter, in the sandbox where there is one, and needs the standard library
-only. Requests and reports are lines of JSON over the socket whose number is the only argument:
+only. Requests and reports are lines of JSON over the socket whose number is the first argument; the second says
+`adopt` where no sandbox ends what leaves its process group:
 
     {"limits": {"NPROC": 256, ...}}                     once, before the first start
     {"start": [...], "cwd": ..., "env": {...}}          with the descriptors of its three streams
@@ -24,6 +25,8 @@ import sys
 
 REQUEST_BYTES_MAX = 1 << 20
 PARENT_VARIABLE = "JPY_PARENT_PID"
+PR_SET_CHILD_SUBREAPER = 36
+KILL_ROUNDS = 20
 
 
 class Init:
@@ -53,9 +56,20 @@ class Init:
                 return
 
     def kill_all(self) -> None:
-        """Ends every process that was started, with its group."""
-        for pid in self._children:
-            self._kill(pid)
+        """Ends every process that was started, and those that they have started."""
+        for pid in list(self._children):
+            self._kill_group(pid)
+        # Those that left their group become children of this process when their parents end.
+        for _ in range(KILL_ROUNDS):
+            orphans = _children_of(os.getpid())
+            if not orphans:
+                return
+            for pid in orphans:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
+            for _ in orphans:
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(-1, 0)
 
     def _take(self) -> bool:
         data, descriptors, _, _ = socket.recv_fds(self._control, 65536, 8)
@@ -74,7 +88,7 @@ class Init:
                 most = value if hard == resource.RLIM_INFINITY else min(value, hard)
                 resource.setrlimit(kind, (most, most))
         if "kill" in request:
-            self._kill(request["kill"])
+            self._kill_group(request["kill"])
         if "start" in request:
             self._start(request)
 
@@ -101,15 +115,22 @@ class Init:
                 os.close(stream)
 
     def _reap(self) -> None:
-        for pid, child in list(self._children.items()):
-            code = child.poll()
-            if code is not None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            child = self._children.get(pid)
+            if child is not None:
+                child.returncode = os.waitstatus_to_exitcode(status)
                 # What it has left behind in its group would go on without anybody to stop it.
-                self._kill(pid)
+                self._kill_group(pid)
                 del self._children[pid]
-                self._say({"ended": pid, "code": code})
+                self._say({"ended": pid, "code": child.returncode})
 
-    def _kill(self, pid: int) -> None:
+    def _kill_group(self, pid: int) -> None:
         if pid in self._children:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, signal.SIGKILL)
@@ -119,8 +140,29 @@ class Init:
             self._control.sendall(json.dumps(report).encode() + b"\n")
 
 
+def _children_of(pid: int) -> list[int]:
+    found = []
+    for name in os.listdir("/proc") if os.path.isdir("/proc") else []:
+        if name.isdigit():
+            with contextlib.suppress(OSError), open(f"/proc/{name}/stat", "rb") as file:
+                # The second field, the program's name in parentheses, may hold spaces.
+                if int(file.read().rpartition(b")")[2].split()[1]) == pid:
+                    found.append(int(name))
+    return found
+
+
+def _adopt_orphans() -> None:
+    import ctypes
+
+    # Linux only; elsewhere what leaves its group is not found again.
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
 def main() -> None:
     """Serves the socket named on the command line."""
+    if "adopt" in sys.argv[2:]:
+        _adopt_orphans()
     init = Init(socket.socket(fileno=int(sys.argv[1])))
     try:
         init.serve()

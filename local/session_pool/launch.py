@@ -78,7 +78,7 @@ async def plain(isolation: Isolation, control: socket.socket) -> Launched:
         isolation: how containers are made.
         control: the socket that it serves.
     """
-    return await _started(_command(isolation, str(INIT), control), [control.fileno()])
+    return await _started([*_command(isolation, str(INIT), control), "adopt"], [control.fileno()])
 
 
 async def sandboxed(isolation: Isolation, control: socket.socket, sockets: Path) -> Launched:

@@ -109,8 +109,8 @@ class Operations:
         given = asked.request.headers.get("operation-id", "")
         execution_id = given if re.fullmatch(r"[\w-]{1,100}", given) else str(uuid.uuid4())
         session, new = await self._pool.enter(identifier)
-        run = self._pool.begin(session, wanted, execution_id) if wanted.asynchronous else None
-        record = run or await self._pool.execute(session, wanted, execution_id)
+        start = self._pool.begin if wanted.asynchronous else self._pool.execute
+        record = await start(session, wanted, execution_id)
         headers = {
             "operation-id": execution_id,
             "operation-location": f"/executions/{execution_id}?api-version={dialect.version}&identifier={identifier}",

@@ -193,7 +193,7 @@ class SessionPool:
         await self._carry_out(session, record, request)
         return record
 
-    def begin(self, session: Session, request: ExecutionRequest, execution_id: str) -> ExecutionRecord:
+    async def begin(self, session: Session, request: ExecutionRequest, execution_id: str) -> ExecutionRecord:
         """Runs code in the background; the record has no outcome until it has ended.
 
         Raises:
@@ -201,6 +201,8 @@ class SessionPool:
         """
         record = self._recorded(session, request, execution_id)
         self._later(self._unwatched(session, record, request))
+        # It takes its place in the session's queue before any later call can.
+        await asyncio.sleep(0)
         return record
 
     def _recorded(self, session: Session, request: ExecutionRequest, execution_id: str) -> ExecutionRecord:
