@@ -103,10 +103,18 @@ class PoolApp:
             return dialect, call
         others = wire.speakers(method, path)
         if not others:
-            raise errors.not_implemented(path) if _NOT_HERE.fullmatch(path) else errors.no_operation()
+            raise _unknown(method, path)
         if not self._loose:
             raise errors.not_supported(f"The operation is not supported in API version {dialect.version}.")
         return others[-1]
+
+
+def _unknown(method: str, path: str) -> Refusal:
+    if _NOT_HERE.fullmatch(path):
+        return errors.not_implemented(path)
+    if any(wire.speakers(other, path) for other in ("GET", "POST", "DELETE")):
+        return errors.validation("method", f"{method} is not for this operation")
+    return errors.no_operation()
 
 
 def checked_identifier(identifier: str) -> str:

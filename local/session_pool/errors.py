@@ -12,6 +12,7 @@ class Refusal(Exception):
         status: HTTP status.
         code: the service's error code; empty for a refusal without a body.
         message: the service's sentence.
+        target: the part of the request that it is about.
         flat: the body is `{"code", "message"}` instead of `{"error": {...}}`.
         headers: of the reply.
     """
@@ -22,6 +23,7 @@ class Refusal(Exception):
         code: str = "",
         message: str = "",
         *,
+        target: str = "",
         flat: bool = False,
         headers: dict[str, str] | None = None,
     ) -> None:
@@ -29,6 +31,7 @@ class Refusal(Exception):
         self.status = status
         self.code = code
         self.message = message
+        self.target = target
         self.flat = flat
         self.headers = headers or {}
 
@@ -37,12 +40,30 @@ class Refusal(Exception):
         if not self.code:
             return None
         row = {"code": self.code, "message": self.message}
+        if self.target:
+            row["target"] = self.target
         return row if self.flat else {"error": row}
+
+
+class Malformed(Refusal):
+    """400: the body is no JSON, which is refused as problem details (RFC 9457) instead of the usual envelope."""
+
+    def __init__(self) -> None:
+        super().__init__(400, headers={"content-type": "application/problem+json"})
+
+    def body(self) -> dict[str, Any]:
+        """The JSON body."""
+        return {
+            "type": "https://tools.ietf.org/html/rfc9110#section-15.5.1",
+            "title": "One or more validation errors occurred.",
+            "status": 400,
+            "errors": {"$": ["The body is not valid JSON."]},
+        }
 
 
 def validation(target: str, message: str) -> Refusal:
     """400: a part of the request is not of its form."""
-    return Refusal(400, "SessionRequestValidationFailed", f"{target}: {message}")
+    return Refusal(400, "SessionRequestValidationFailed", f"{target}: {message}", target=target)
 
 
 def properties_missing(name: str = "code") -> Refusal:
@@ -94,6 +115,11 @@ def no_capacity() -> Refusal:
 def file_not_found() -> Refusal:
     """404: no file of that name."""
     return Refusal(404, "FileNotFound", "The file was not found.")
+
+
+def file_not_deleted() -> Refusal:
+    """404: no file of that name, when one is to be deleted."""
+    return Refusal(404, "DeleteFileError", "The file was not found.")
 
 
 def path_invalid() -> Refusal:

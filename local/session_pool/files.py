@@ -124,7 +124,7 @@ class SessionFiles:
             try:
                 os.unlink(_name(name), dir_fd=handle)
             except OSError:
-                raise errors.file_not_found() from None
+                raise errors.file_not_deleted() from None
 
     @contextmanager
     def _opened(self, parts: list[str], create: bool = False) -> Iterator[int]:

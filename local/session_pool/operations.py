@@ -8,6 +8,7 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
@@ -111,9 +112,10 @@ class Operations:
         session, new = await self._pool.enter(identifier)
         start = self._pool.begin if wanted.asynchronous else self._pool.execute
         record = await start(session, wanted, execution_id)
+        query = f"api-version={dialect.version}&identifier={quote(identifier, safe='')}"
         headers = {
             "operation-id": execution_id,
-            "operation-location": f"/executions/{execution_id}?api-version={dialect.version}&identifier={identifier}",
+            "operation-location": f"/executions/{execution_id}?{query}",
             "x-ms-session-guid": session.guid,
             "x-ms-new-allocation": str(new).lower(),
         }
@@ -218,7 +220,7 @@ async def json_body(request: Request) -> Any:
     try:
         return json.loads(body)
     except (ValueError, RecursionError):
-        raise Refusal(400, "BadRequest", "The body is not valid JSON.") from None
+        raise errors.Malformed from None
 
 
 def _limited(request: Request, most: int) -> Callable[[], Awaitable[Any]]:
