@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from jupyter_client.asynchronous.client import AsyncKernelClient
-from jupyter_client.connect import write_connection_file
 
-from local.session_pool.container import Container, Process
+from local.session_pool.container import Container, Process, SocketFolder
 from local.session_pool.outcome import ABORTED, Outcome, timeout_text, without_colours
 
 READY_SECONDS = 60.0
@@ -27,9 +26,10 @@ _RESULT_TYPE = "application/x-session-result"
 class Kernel:
     """A running kernel; `start` makes one."""
 
-    def __init__(self, process: Process, client: AsyncKernelClient) -> None:
+    def __init__(self, process: Process, client: AsyncKernelClient, sockets: SocketFolder) -> None:
         self._process = process
         self._client = client
+        self._sockets = sockets
         self._following = False
 
     @classmethod
@@ -44,16 +44,21 @@ class Kernel:
             ContainerLost: the container has ended.
             RuntimeError: it did not become ready.
         """
-        sockets, inside = container.socket_folder()
-        _, description = write_connection_file(str(sockets / "kernel.json"), transport="ipc", ip=f"{inside}/k")
-        process = await container.spawn(
-            [python, "-m", "ipykernel_launcher", "-f", f"{inside}/kernel.json", "--HistoryManager.enabled=False"],
-            _environment(container.home),
-        )
-        client = AsyncKernelClient()
-        kernel = cls(process, client)
+        sockets = container.socket_folder()
+        description = _connection()
         try:
-            client.load_connection_info({**description, "ip": str(sockets / "k")})
+            sockets.write("kernel.json", json.dumps({**description, "ip": f"{sockets.inside}/k"}))
+            command = [python, "-m", "ipykernel_launcher", "-f", f"{sockets.inside}/kernel.json"]
+            process = await container.spawn(
+                [*command, "--HistoryManager.enabled=False"], _environment(container.home)
+            )
+        except BaseException:
+            sockets.close()
+            raise
+        client = AsyncKernelClient()
+        kernel = cls(process, client, sockets)
+        try:
+            client.load_connection_info({**description, "ip": str(sockets.path / "k")})
             client.start_channels(stdin=False, hb=False)
             await client.wait_for_ready(timeout=READY_SECONDS)
             installed = await kernel.execute(
@@ -90,7 +95,8 @@ class Kernel:
             if state != "idle":
                 await self.stop()
             text = timeout_text(timeout_seconds, told)
-            return self._ended(False, output, text, began, kernel_lost=state != "idle")
+            outcome = self._ended(False, output, text, began, kernel_lost=state != "idle")
+            return replace(outcome, timed_out=True)
         if state == "dead":
             return self._ended(False, output, ABORTED, began, kernel_lost=True)
         outcome = self._ended(not output.failed, output, output.stderr, began)

@@ -96,7 +96,8 @@ class NodeContext:
         milliseconds = round((time.monotonic() - began) * 1000)
         succeeded = reply.get("ok") is True
         value = reply.get("value", "") if succeeded else ""
-        return Outcome(succeeded, stdout, stderr, value, milliseconds, not self.alive, reply.get("text", ""))
+        text, timed_out = reply.get("text", ""), bool(reply.get("timedOut"))
+        return Outcome(succeeded, stdout, stderr, value, milliseconds, not self.alive, text=text, timed_out=timed_out)
 
     async def stop(self) -> None:
         """Kills the process and what it has started."""

@@ -23,6 +23,7 @@ class Outcome:
         kernel_lost: what ran the code is gone, and with it all variables.
         text: the result as the kernel prints it, which older API versions build theirs from.
         exit_code: of a shell command; None elsewhere.
+        timed_out: it was stopped at its timeout.
     """
 
     succeeded: bool
@@ -33,6 +34,7 @@ class Outcome:
     kernel_lost: bool = False
     text: str = ""
     exit_code: int | None = None
+    timed_out: bool = False
 
 
 class Interpreter(Protocol):

@@ -25,6 +25,7 @@ from local.session_pool.outcome import ABORTED, Interpreter, Outcome
 RUNNING_MAX = 100
 RECORDS_KEPT = 2 * RUNNING_MAX
 WARMING_PAUSE_SECONDS = 5.0
+LOST_CODE = -1
 
 _log = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ class Session:
         turn: calls that need the interpreter wait for it.
         records: the last executions, by id.
         running: how many executions run or wait.
+        timeouts: how many have run into theirs; what waits behind one is aborted with it.
     """
 
     identifier: str
@@ -57,6 +59,7 @@ class Session:
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     records: OrderedDict[str, ExecutionRecord] = field(default_factory=OrderedDict)
     running: int = 0
+    timeouts: int = 0
 
     @property
     def files(self) -> SessionFiles:
@@ -216,9 +219,14 @@ class SessionPool:
 
     async def _carry_out(self, session: Session, record: ExecutionRecord, request: ExecutionRequest) -> None:
         session.running += 1
+        timeouts = session.timeouts
         try:
             async with session.turn:
+                if session.timeouts > timeouts:
+                    record.outcome = Outcome(False, "", ABORTED, "", 0)
+                    return
                 record.outcome = await self._run(session, request)
+                session.timeouts += record.outcome.timed_out
         finally:
             session.running -= 1
             session.accessed_at = self._clock()
@@ -240,7 +248,8 @@ class SessionPool:
                 place.interpreter = await self.kind.start(place.container)
         except (ContainerLost, OSError, RuntimeError) as error:
             _log.error("A session was lost: %s", error)
-            outcome = Outcome(False, "", ABORTED, "", 0, kernel_lost=True)
+            exit_code = LOST_CODE if self.kind.takes_commands else None
+            outcome = Outcome(False, "", ABORTED, "", 0, kernel_lost=True, exit_code=exit_code)
         streams = place.container.outward([outcome.stdout, outcome.stderr])
         return replace(outcome, stdout=streams[0], stderr=streams[1], result=place.container.outward(outcome.result))
 
