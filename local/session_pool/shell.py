@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
 
-from local.session_pool.container import Container, ContainerLost
+from local.session_pool.container import Container, ContainerLost, Process
 from local.session_pool.outcome import ABORTED, Outcome, timeout_text
 
 TIMED_OUT_CODE = -1
+# What has left the command's process group may hold its streams open for as long as it likes.
+STREAM_GRACE_SECONDS = 0.5
 
 
 class Shell:
@@ -23,6 +26,7 @@ class Shell:
 
     def __init__(self, container: Container) -> None:
         self._container = container
+        self._process: Process | None = None
 
     @property
     def alive(self) -> bool:
@@ -36,17 +40,20 @@ class Shell:
             readers, streams = await _streams(stack)
             try:
                 process = await self._container.spawn(["/bin/bash", "-c", code], _environment(self._container), streams)
+                self._process = process
             finally:
                 for stream in streams:
                     os.close(stream)
-            reading = asyncio.gather(*(_read(reader, stream_length) for reader in readers))
+            kept = bytearray(), bytearray()
+            reading = [asyncio.create_task(_read(*pair, 4 * stream_length)) for pair in zip(readers, kept, strict=True)]
             try:
-                exit_code = await asyncio.wait_for(process.wait(), timeout_seconds)
+                exit_code = _told(await asyncio.wait_for(process.wait(), timeout_seconds))
                 timed_out = False
             except asyncio.TimeoutError:
                 await process.kill()
                 exit_code, timed_out = TIMED_OUT_CODE, True
-            stdout, stderr = await reading
+            await _finished(reading)
+        stdout, stderr = (stream.decode("utf-8", "replace")[:stream_length] for stream in kept)
         if timed_out:
             stderr = timeout_text(timeout_seconds, told)
         elif not self.alive:
@@ -55,7 +62,14 @@ class Shell:
         return Outcome(exit_code == 0, stdout, stderr, "", milliseconds, not self.alive, exit_code=exit_code)
 
     async def stop(self) -> None:
-        """Nothing is left running between commands."""
+        """Ends the command that runs; nothing is left running between commands."""
+        if self._process is not None:
+            await self._process.kill()
+
+
+def _told(code: int) -> int:
+    # A shell says 128 and the number of the signal that ended a command.
+    return code if code >= 0 else 128 - code
 
 
 async def _streams(stack: ExitStack) -> tuple[list[asyncio.StreamReader], list[int]]:
@@ -77,12 +91,16 @@ def _same(protocol: asyncio.StreamReaderProtocol) -> asyncio.StreamReaderProtoco
     return protocol
 
 
-async def _read(reader: asyncio.StreamReader, most: int) -> str:
-    """The first characters of a stream; the rest is read and dropped, so that the command can go on."""
-    kept = bytearray()
+async def _read(reader: asyncio.StreamReader, kept: bytearray, most: int) -> None:
+    """Keeps the first bytes of a stream; the rest is read and dropped, so that the command can go on."""
     while chunk := await reader.read(65536):
-        kept += chunk[: max(0, 4 * most - len(kept))]
-    return kept.decode("utf-8", "replace")[:most]
+        kept += chunk[: max(0, most - len(kept))]
+
+
+async def _finished(reading: Sequence[asyncio.Task[None]]) -> None:
+    _, late = await asyncio.wait(reading, timeout=STREAM_GRACE_SECONDS)
+    for task in late:
+        task.cancel()
 
 
 def _environment(container: Container) -> dict[str, str]:
