@@ -63,6 +63,23 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def base_python() -> str:
+    """The interpreter to make environments with: not one of theirs, which an installation may remove.
+
+    Raises:
+        Failed: this Python belongs to an environment here, and the one behind it is not found.
+    """
+    if not Path(sys.prefix).resolve().is_relative_to(ROOT):
+        return sys.executable
+    version = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    # Python 3.10 names the environment's own interpreter as its base.
+    behind = [getattr(sys, "_base_executable", ""), f"{sys.base_prefix}/bin/python{version}"]
+    for candidate in map(Path, filter(None, behind)):
+        if candidate.exists() and not candidate.parent.resolve().is_relative_to(ROOT):
+            return str(candidate)
+    raise Failed("This Python is that of an environment of the project. Run `deactivate`, then run this again.")
+
+
 class Environment:
     """A virtual environment in the project's folder, and what is to be installed in it.
 
@@ -100,8 +117,10 @@ class Environment:
         installed = self._installed()
         only_adds = installed and all(self._digests.get(f, digest) == digest for f, digest in installed.items())
         if only_adds:
+            # The note stays: what it says is there works also when the addition fails.
             self._digests = {**installed, **self._digests}
-        elif self.folder.exists():
+            return
+        if self.folder.exists():
             if not self._stamp.exists() and any(self.folder.iterdir()):
                 raise Failed(f"{self.name} was not made by dev.py. Rename or remove it, then run this again.")
             shutil.rmtree(self.folder)
@@ -111,7 +130,7 @@ class Environment:
     def commands(self) -> Iterator[list[str]]:
         """The commands that install it, in order."""
         if not self.python.exists():
-            yield [sys.executable, "-m", "venv", str(self.folder)]
+            yield [base_python(), "-m", "venv", str(self.folder)]
         install = [str(self.python), "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
         install += ["--progress-bar", "off"]
         for file, text in self._texts.items():
@@ -178,15 +197,26 @@ class Installation:
             return True
         with open(self.environment.log, "ab") as log:
             self._process = subprocess.Popen(
-                command, cwd=ROOT, stdout=log, stderr=log, stdin=subprocess.DEVNULL, pass_fds=self._inherited
+                command,
+                cwd=ROOT,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                pass_fds=self._inherited,
+                # venv and pip start processes of their own, which `stop` has to end too.
+                start_new_session=True,
             )
         return False
 
     def stop(self) -> None:
-        """Ends the command that runs, if any."""
-        if self._process is not None and self._process.poll() is None:
+        """Ends the command that runs, if any, and what it has started."""
+        if self._process is None or self._process.poll() is not None:
+            return
+        if os.name == "posix":
+            os.killpg(self._process.pid, signal.SIGKILL)
+        else:
             self._process.kill()
-            self._process.wait(timeout=30)
+        self._process.wait(timeout=30)
 
     def _failure(self, what: str) -> str:
         lines = self.environment.log.read_text("utf-8", "replace").splitlines()[-LOG_LINES_SHOWN:]
@@ -342,11 +372,17 @@ def test(arguments: Sequence[str]) -> int:
     return run_steps([(headline, ["pytest", *CLASSIC_TESTS, *rest])], environment, session)
 
 
+def _end_in_order() -> None:
+    # A terminated run must end the installations it started; they do not hear when the terminal goes.
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), lambda number, _: sys.exit(128 + number))
+
+
 def main(arguments: Sequence[str]) -> int:
     """Runs the command; returns the exit code, 2 for a command that does not exist."""
     command, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
-    # A terminated run must end the installations it started.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    _end_in_order()
     try:
         if command in ("ask", "up"):
             hand_over([command, *rest])
@@ -356,6 +392,9 @@ def main(arguments: Sequence[str]) -> int:
             return check()
     except Failed as failure:
         say(str(failure))
+        return 3
+    except OSError as error:
+        say(f"{command} failed: {error}.")
         return 3
     except KeyboardInterrupt:
         say("Interrupted.")

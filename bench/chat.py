@@ -1,13 +1,19 @@
-"""What the function app and the local stack cost: `python -m bench.chat`, after `python3 dev.py test` or `ask`.
+"""What the function app and the local stack cost.
 
-Prints a table with a goal and a peer or limit beside each figure. Every comparison is made within one run,
-its sides in turns, as figures of different runs on a shared machine do not compare. Needs Linux for memory.
+    .venv/bin/python -m bench.chat
+
+in the project's folder, after `python3 dev.py test` or `ask`, which install what it needs. Takes about four minutes.
+
+Prints the machine, and a table with a goal and a peer or limit beside each figure. Every comparison is made within
+one run, its sides in turns, as figures of different runs on a shared machine do not compare. Needs Linux for memory.
 """
 
 from __future__ import annotations
 
 import http.client
 import json
+import os
+import platform
 import statistics
 import subprocess
 import sys
@@ -17,6 +23,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -288,6 +295,20 @@ def warmed(**options: Any) -> Iterator[Stack]:
         yield stack
 
 
+def machine() -> str:
+    """The processor, the system, Python and the date, which a figure means nothing without."""
+    lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    try:
+        system = platform.freedesktop_os_release()["PRETTY_NAME"]
+    except OSError:
+        system = platform.system()
+    return (
+        f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores; {system}; "
+        f"Python {platform.python_version()}; {datetime.now(timezone.utc):%Y-%m-%d}"
+    )
+
+
 def show(figures: Iterator[Figure]) -> None:
     """Prints the rows as they come."""
     for figure in figures:
@@ -295,7 +316,8 @@ def show(figures: Iterator[Figure]) -> None:
 
 
 def main() -> int:
-    """Measures everything, in about four minutes."""
+    """Measures everything."""
+    print(f"{machine()}\n")
     print("| figure | value | goal | | beside it |\n|---|---|---|---|---|")
     show(imports())
     with warmed() as stack:

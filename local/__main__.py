@@ -23,7 +23,7 @@ from rich.console import Console
 
 from local import ask, stack
 from local.ask import Question, Target
-from local.choice import Choice, StackRefused, choose, configured
+from local.choice import Choice, StackRefused, app_settings, choose
 from local.part import PartFailed
 from local.stack import Stack
 
@@ -101,10 +101,11 @@ def _ask(options: argparse.Namespace, err: Console) -> int:
         max_turns=options.max_turns,
         deadline_seconds=options.deadline,
     )
-    ask.payload(question)
+    # Read before anything is started: a file that is missing is told at once.
+    body = ask.payload(question)
     with _target(options, err) as target:
         with ask.progress(err, "Waiting for the answer"):
-            answer = ask.send(target, question)
+            answer = ask.send(target, body)
         folder = options.output or (None if options.json else Path("answers"))
         return ask.report(answer, question, target, out=Console(), err=err, folder=folder, as_json=options.json)
 
@@ -141,7 +142,7 @@ def _started(running: Stack, err: Console) -> Iterator[None]:
 
 
 def find_stack(state_file: Path) -> str | None:
-    """The address of a stack that is up, if there is one.
+    """The address of a stack that is up, if there is one; a busy one may be slow to say so.
 
     Args:
         state_file: where `up` noted it.
@@ -154,6 +155,8 @@ def find_stack(state_file: Path) -> str | None:
         session.trust_env = False
         try:
             healthy = session.get(f"{url}/api/health", timeout=3, allow_redirects=False).status_code == 200
+        except requests.Timeout:
+            return url
         except requests.RequestException:
             return None
     return url if healthy else None
@@ -172,7 +175,7 @@ def _noted(state_file: Path, url: str) -> Iterator[None]:
 
 
 def _choice(options: argparse.Namespace, err: Console) -> Choice:
-    choice = choose(configured(os.environ, stack.ROOT), unsafe_no_sandbox=options.unsafe_no_sandbox)
+    choice = choose(app_settings(os.environ, stack.ROOT), unsafe_no_sandbox=options.unsafe_no_sandbox)
     if choice.stand_in_model:
         _say(err, "Model: the stand-in, which is no AI and knows a few kinds of tasks.")
     if choice.local_pool and options.unsafe_no_sandbox:

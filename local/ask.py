@@ -26,7 +26,8 @@ _DEADLINE_SECONDS = 230.0
 _MARGIN_SECONDS = 30.0
 _CONNECT_SECONDS = 10.0
 _REPLY_BYTES_MAX = 256_000_000
-_FILES_BYTES_MAX = 100_000_000
+# In base64 they still fit into the 100 MiB that the Functions host takes.
+_FILES_BYTES_MAX = 75_000_000
 
 
 class UsageError(Exception):
@@ -124,15 +125,19 @@ def endpoint(target: Target) -> str:
     return base if base.endswith("/api/chat") else f"{base}/api/chat"
 
 
-def send(target: Target, question: Question) -> Answer:
+def send(target: Target, body: Mapping[str, Any]) -> Answer:
     """Asks, and waits for the answer no longer than the chat may take, and a margin.
 
+    Args:
+        target: whom to ask.
+        body: what `payload` gave.
+
     Raises:
-        UsageError: the question cannot be asked like this.
+        UsageError: the target cannot be asked.
         NoReply: nobody answered in time, or not with JSON.
     """
-    url, body = endpoint(target), payload(question)
-    patience = (question.deadline_seconds or _DEADLINE_SECONDS) + _MARGIN_SECONDS
+    url = endpoint(target)
+    patience = (body.get("deadline_seconds") or _DEADLINE_SECONDS) + _MARGIN_SECONDS
     started = time.monotonic()
     with requests.Session() as session:
         # A proxy of the environment cannot reach this machine's loopback.
@@ -220,7 +225,7 @@ def _encoded(paths: Sequence[Path]) -> list[dict[str, str]]:
         try:
             total += path.stat().st_size
             if total > _FILES_BYTES_MAX:
-                raise UsageError("The files are larger than 100 MB together.")
+                raise UsageError("The files are larger than 75 MB together.")
             content = path.read_bytes()
         except OSError as error:
             raise UsageError(f"{path} cannot be read: {error.strerror}.") from None

@@ -6,10 +6,11 @@ the pool is Azure's, with a model's settings the model is that one.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from local.functions_host.settings import SettingsError, read_local_settings
 
 MODEL_SETTINGS = ("OAI_CONFIG_LIST", "AZURE_OPENAI_ENDPOINT", "OPENAI_BASE_URL", "OPENAI_API_KEY")
 
@@ -31,7 +32,7 @@ class Choice:
     stand_in_model: bool = True
 
 
-def configured(environment: Mapping[str, str], app_dir: Path) -> dict[str, str]:
+def app_settings(environment: Mapping[str, str], app_dir: Path) -> dict[str, str]:
     """The settings that the app would see: `local.settings.json` under the environment.
 
     Args:
@@ -41,22 +42,20 @@ def configured(environment: Mapping[str, str], app_dir: Path) -> dict[str, str]:
     Raises:
         StackRefused: the file is not readable as settings.
     """
-    path = app_dir / "local.settings.json"
     try:
-        values = json.loads(path.read_text("utf-8-sig")).get("Values") or {}
-        from_file = {str(name): str(value) for name, value in values.items() if value is not None}
-    except FileNotFoundError:
-        from_file = {}
-    except (OSError, ValueError, AttributeError) as error:
-        raise StackRefused(f"local.settings.json cannot be read: {type(error).__name__}.") from error
-    return {**from_file, **environment}
+        values = read_local_settings(app_dir).values
+    except SettingsError as error:
+        raise StackRefused(str(error)) from error
+    except OSError as error:
+        raise StackRefused(f"local.settings.json cannot be read: {error.strerror}.") from error
+    return {**{name: value for name, value in values.items() if value is not None}, **environment}
 
 
 def choose(settings: Mapping[str, str], *, unsafe_no_sandbox: bool) -> Choice:
     """Decides which parts are local.
 
     Args:
-        settings: what `configured` returns.
+        settings: what `app_settings` returns.
         unsafe_no_sandbox: the user accepts that a real model's code runs here without a sandbox.
 
     Raises:

@@ -34,9 +34,7 @@ COMPLETION_PATHS = (
 ScriptEntry = str | Mapping[str, Any]
 
 
-def create_app(
-    *, latency_seconds: float = 0.0, script: Sequence[ScriptEntry] | None = None, require_key: bool = False
-) -> Starlette:
+def create_app(*, latency_seconds: float = 0.0, script: Sequence[ScriptEntry] | None = None) -> Starlette:
     """The stand-in as an ASGI app.
 
     Args:
@@ -44,12 +42,9 @@ def create_app(
         script: replies by turn instead of the rules: a text, `{"content", "latency"}`, or
             `{"status", "headers", "body"}` for an error. The number of assistant messages so far chooses,
             so that concurrent chats do not disturb each other; the last entry repeats.
-        require_key: answer 401 to requests without a bearer token or `api-key`.
     """
 
     async def completions(request: Request) -> Response:
-        if require_key and not _has_key(request):
-            return _error(401, "invalid_request_error", "A bearer token or an api-key header is required.")
         body = await _body(request)
         if isinstance(body, Response):
             return body
@@ -73,11 +68,6 @@ class _AsciiJson(JSONResponse):
 
     def render(self, content: Any) -> bytes:
         return json.dumps(content).encode("ascii")
-
-
-def _has_key(request: Request) -> bool:
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    return bool((scheme.lower() == "bearer" and token) or request.headers.get("api-key"))
 
 
 async def _body(request: Request) -> dict[str, Any] | Response:
@@ -128,7 +118,6 @@ def main() -> int:
     parser = serve.argument_parser("A rule-based stand-in for a model; no AI.")
     parser.add_argument("--latency", type=float, default=0.0, help="seconds that each answer takes")
     parser.add_argument("--script", type=Path, help="JSON list of replies by turn")
-    parser.add_argument("--require-bearer", action="store_true", help="401 without a bearer token or api-key")
     options = parser.parse_args()
     script = None
     if options.script:
@@ -136,7 +125,7 @@ def main() -> int:
         if not isinstance(script, list) or not script:
             sys.stderr.write("--script has to name a JSON list with at least one reply.\n")
             return 2
-    app = create_app(latency_seconds=options.latency, script=script, require_key=options.require_bearer)
+    app = create_app(latency_seconds=options.latency, script=script)
     serve.run(
         app,
         port=options.port,

@@ -1,4 +1,7 @@
-"""What the stand-in model knows: a table of tasks, each a rule, the code it writes, and how it answers."""
+"""What the stand-in model knows: a table of tasks, each a rule, the code it writes, and how it answers.
+
+A rule understands the whole question or leaves it alone: no answer is better than a wrong one.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +10,30 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from local.model_dates import days_between, now
+from local.model_numbers import FACTORIAL_MAX, arithmetic, factorial, fibonacci, primes, statistics_of
+from local.model_plots import plot
+from local.model_questions import has_only, plain_question, without_files
+
 DISCLAIMER = (
     "(I am the local stand-in for a model: rules, no AI. For anything else configure a real model: OAI_CONFIG_LIST, "
     "or AZURE_OPENAI_ENDPOINT with AZURE_OPENAI_DEPLOYMENT, or OPENAI_BASE_URL or OPENAI_API_KEY with OPENAI_MODEL.)"
 )
 KNOWN = (
     "code in your message, arithmetic, statistics of numbers, the time, days between dates, primes, Fibonacci "
-    "numbers, factorials, a plot of a function, a description of a CSV file, adding up prices"
+    f"numbers, factorials up to {FACTORIAL_MAX}, a plot of a function of x, a description of a CSV file, adding up "
+    "prices"
 )
-NUMBER = r"-?[0-9]{1,300}(?:\.[0-9]{1,300})?"
 TEXT_MAX = 100_000
-ARITHMETIC_MAX = 2_000
 # The first line of code that brings its own language.
 LABELS = ("python", "py", "python3", "bash", "sh", "shell")
+_RUN = re.compile(
+    r"\s*(?:please )?(?:run|execute)(?: (?:this|the|following|python|code|script|program)){0,4}:\s*(.+)",
+    re.DOTALL | re.IGNORECASE,
+)
+_QUOTED = re.compile(r"[\"'“]([^\"'”]*[0-9][^\"'”]*)[\"'”]")
+_PRICE = re.compile(r"-?[0-9][0-9.,]*")
+_ADDING = "add up sum total of the these prices what is find calculate please and"
 
 
 @dataclass(frozen=True)
@@ -30,11 +44,13 @@ class Task:
         code: what to run for a message, or None when the message asks for something else.
         answer: the answer in words around what the code printed.
         repaired: what to run after the first code has failed, where there is something better.
+        reads_plain: whether the rules get the question as `plain_question` has it, not the message as it is.
     """
 
     code: Callable[[str], str | None]
     answer: str = "{output}"
     repaired: Callable[[str], str | None] = lambda text: None
+    reads_plain: bool = True
 
 
 def reply_to(messages: Sequence[Mapping[str, Any]]) -> str:
@@ -49,7 +65,7 @@ def reply_to(messages: Sequence[Mapping[str, Any]]) -> str:
         return _finish(f"I cannot do this. I know: {KNOWN}.")
     if not spoken:
         return f"I will compute it.\n\n{_fenced(code)}"
-    if "exitcode: 0" in last:
+    if last.startswith("exitcode: 0 "):
         return _finish(task.answer.format(output=_output(last)))
     better = task.repaired(task_text)
     if better is not None and len(spoken) == 1:
@@ -59,8 +75,9 @@ def reply_to(messages: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _match(text: str) -> tuple[Task | None, str | None]:
+    plain = plain_question(text)
     for task in TASKS:
-        code = task.code(text)
+        code = task.code(plain if task.reads_plain else text)
         if code is not None:
             return task, code
     return None, None
@@ -70,99 +87,8 @@ def _given(text: str) -> str | None:
     found = re.search(r"```(\w*)[^\n]{0,100}\n(.*?)```", text, re.DOTALL)
     if found and (found[1] or "python").lower() in LABELS:
         return f"{found[1].lower() or 'python'}\n{found[2].rstrip()}"
-    found = re.match(r"\s*run:\s*(.+)", text, re.DOTALL | re.IGNORECASE)
-    return f"python\n{_without_files(found[1]).rstrip()}" if found else None
-
-
-def _time(text: str) -> str | None:
-    if not re.search(r"\b(time|date) is it|current (time|date)|what day is", text, re.IGNORECASE):
-        return None
-    return (
-        "from datetime import datetime, timezone\n\nprint(datetime.now(timezone.utc).strftime('%Y-%m-%d %H:%M:%S UTC'))"
-    )
-
-
-def _days(text: str) -> str | None:
-    dates = re.findall(r"\b(\d{4})-(\d\d?)-(\d\d?)\b", text)
-    if len(dates) != 2 or "day" not in text.lower():
-        return None
-    first, second = (", ".join(str(int(part)) for part in date) for date in dates)
-    return f"from datetime import date\n\nprint(abs((date({second}) - date({first})).days))"
-
-
-def _statistics(text: str) -> str | None:
-    wanted = {
-        "standard deviation": (
-            "print(f'sample standard deviation: {statistics.stdev(numbers):.4f}')\n"
-            "print(f'population standard deviation: {statistics.pstdev(numbers):.4f}')"
-        ),
-        "variance": (
-            "print(f'sample variance: {statistics.variance(numbers):.4f}')\n"
-            "print(f'population variance: {statistics.pvariance(numbers):.4f}')"
-        ),
-        "median": "print(statistics.median(numbers))",
-        "mean": "print(statistics.fmean(numbers))",
-        "average": "print(statistics.fmean(numbers))",
-        "sum": "print(sum(numbers))",
-        "minimum": "print(min(numbers))",
-        "smallest": "print(min(numbers))",
-        "maximum": "print(max(numbers))",
-        "largest": "print(max(numbers))",
-    }
-    numbers = re.findall(rf"(?<![\w.]){NUMBER}(?![\w])", text)
-    chosen = [code for word, code in wanted.items() if re.search(rf"\b{word}\b", text, re.IGNORECASE)]
-    if len(numbers) < 2 or not chosen:
-        return None
-    return f"import statistics\n\nnumbers = [{', '.join(_plain(n) for n in numbers)}]\n{chosen[0]}"
-
-
-def _primes(text: str) -> str | None:
-    test = "def is_prime(n):\n    return n > 1 and all(n % d for d in range(2, int(n**0.5) + 1))\n\n\n"
-    if found := re.search(r"first (\d{1,4}) primes?|first (\d{1,4}) prime numbers", text, re.IGNORECASE):
-        count = found[1] or found[2]
-        return (
-            f"from itertools import count, islice\n\n\n{test}"
-            f"print(list(islice((n for n in count(2) if is_prime(n)), {int(count)})))"
-        )
-    if found := re.search(r"primes? (?:numbers )?(below|under|up to) (\d{1,6})", text, re.IGNORECASE):
-        end = int(found[2]) + (found[1].lower() == "up to")
-        return f"{test}print([n for n in range({end}) if is_prime(n)])"
-    if found := re.search(r"\bis (\d{1,12}) (?:a )?prime", text, re.IGNORECASE):
-        return f"{test}print({int(found[1])}, 'is prime' if is_prime({int(found[1])}) else 'is not prime')"
-    return None
-
-
-def _fibonacci(text: str) -> str | None:
-    if "fibonacci" not in text.lower():
-        return None
-    found = re.search(r"\b(\d{1,3})\b", text)
-    count = int(found[1]) if found else 10
-    return (
-        f"numbers = [0, 1]\nwhile len(numbers) < {count}:\n    numbers.append(numbers[-1] + numbers[-2])\n"
-        f"print(numbers[:{count}])"
-    )
-
-
-def _factorial(text: str) -> str | None:
-    found = re.search(r"factorial of (\d{1,4})|\b(\d{1,4})!|(\d{1,4}) factorial", text, re.IGNORECASE)
-    return f"import math\n\nprint(math.factorial({int(next(filter(None, found.groups())))}))" if found else None
-
-
-def _plot(text: str) -> str | None:
-    if not re.search(r"\b(plot|draw|graph)\b", text, re.IGNORECASE):
-        return None
-    found = re.search(r"\b(sin|cos|tan|exp|sqrt|log)\b", text)
-    power = re.search(r"\bx\s*(?:\^|\*\*)\s*([2-9])", text)
-    span = re.search(rf"from ({NUMBER}) to ({NUMBER})", text)
-    low, high = (_plain(span[1]), _plain(span[2])) if span else ("0", "10")
-    formula = f"x**{power[1]}" if power else f"np.{found[1] if found else 'sin'}(x)"
-    name = formula.replace("np.", "").replace("**", "^")
-    return (
-        "import matplotlib.pyplot as plt\nimport numpy as np\n\n"
-        f"x = np.linspace({low}, {high}, 500)\nfigure, axes = plt.subplots()\naxes.plot(x, {formula})\n"
-        f"axes.set(title='{name}', xlabel='x', ylabel='{name}')\naxes.grid(True)\n"
-        "figure.savefig('/mnt/data/plot.png', dpi=120)\nplt.close(figure)\nprint('saved as /mnt/data/plot.png')"
-    )
+    found = _RUN.match(without_files(text))
+    return f"python\n{found[1].rstrip()}" if found else None
 
 
 def _csv(text: str) -> str | None:
@@ -177,9 +103,15 @@ def _csv(text: str) -> str | None:
 
 
 def _prices(text: str) -> list[str]:
-    if not re.search(r"\b(prices|add up)\b", text, re.IGNORECASE):
+    question = without_files(text)
+    prices = _QUOTED.findall(question)
+    rest = _QUOTED.sub(" ", question).lower().rstrip(" ?.!")
+    if not re.search(r"\b(add up|sum|total)\b", rest) or not has_only(rest, _ADDING):
         return []
-    return re.findall(r"[\"'“]([^\"'”]*\d[^\"'”]*)[\"'”]", text)
+    # One number each, whose comma or point is a decimal one, and one currency: else the sum would be wrong.
+    clear = all(re.fullmatch(r"[0-9]+(?:[.,][0-9]{1,2})?", "&".join(_PRICE.findall(price))) for price in prices)
+    currencies = set(re.findall(r"\b[A-Z]{3}\b|[$€£¥]", " ".join(prices)))
+    return prices if clear and len(currencies) < 2 else []
 
 
 def _total(text: str) -> str | None:
@@ -193,51 +125,6 @@ def _cleaned_total(text: str) -> str | None:
         "numbers = [float(re.search(r'\\d+(?:[.,]\\d+)?', price)[0].replace(',', '.')) for price in prices]\n"
         "print(f'{sum(numbers):.2f}')"
     )
-
-
-def _arithmetic(text: str) -> str | None:
-    words = {"plus": "+", "minus": "-", "times": "*", "multiplied by": "*", "divided by": "/", "^": "**"}
-    numerals = (
-        "zero",
-        "one",
-        "two",
-        "three",
-        "four",
-        "five",
-        "six",
-        "seven",
-        "eight",
-        "nine",
-        "ten",
-        "eleven",
-        "twelve",
-    )
-    line = text[:ARITHMETIC_MAX].lower()
-    for word, sign in words.items():
-        line = line.replace(word, sign)
-    for value, word in enumerate(numerals):
-        line = re.sub(rf"\b{word}\b", str(value), line)
-    found = re.search(r"[\d(][\d\s.()+\-*/%]{0,250}[\d)]", line)
-    if not found or not re.search(r"[+\-*/%]", found[0]) or len(found[0]) > 200:
-        return None
-    expression = re.sub(r"(?<![\d.])0+(?=\d)", "", re.sub(r"\s+", " ", found[0]).strip())
-    # Towers of powers would run for ever.
-    if expression.count("**") > 1:
-        return None
-    try:
-        compile(expression, "<question>", "eval")
-    except (SyntaxError, ValueError):
-        return None
-    return f"print({expression})"
-
-
-def _without_files(text: str) -> str:
-    return text.partition("\n\nFiles in /mnt/data:")[0]
-
-
-def _plain(number: str) -> str:
-    sign, digits = ("-", number[1:]) if number.startswith("-") else ("", number)
-    return sign + re.sub(r"^0+(?=\d)", "", digits)
 
 
 def _fenced(code: str) -> str:
@@ -267,15 +154,15 @@ def text_of(message: Mapping[str, Any]) -> str:
 
 
 TASKS: tuple[Task, ...] = (
-    Task(_given, "The code printed:\n\n{output}"),
-    Task(_csv, "This is what the file holds:\n\n{output}"),
-    Task(_total, "The prices add up to {output}.", _cleaned_total),
-    Task(_plot, "The plot is {output}."),
-    Task(_days, "There are {output} days between the two dates."),
-    Task(_time, "It is {output}."),
-    Task(_statistics, "The result is:\n\n{output}"),
-    Task(_primes, "{output}"),
-    Task(_fibonacci, "The Fibonacci numbers are {output}."),
-    Task(_factorial, "The factorial is {output}."),
-    Task(_arithmetic, "The answer is {output}."),
+    Task(_given, "The code printed:\n\n{output}", reads_plain=False),
+    Task(_csv, "This is what the file holds:\n\n{output}", reads_plain=False),
+    Task(_total, "The prices add up to {output}.", _cleaned_total, reads_plain=False),
+    Task(plot, "The plot is {output}."),
+    Task(days_between, "There are {output} days between the two dates."),
+    Task(now, "It is {output}."),
+    Task(statistics_of, "The result is:\n\n{output}"),
+    Task(primes, "{output}"),
+    Task(fibonacci, "The Fibonacci numbers are {output}."),
+    Task(factorial, "The factorial is {output}."),
+    Task(arithmetic, "The answer is {output}."),
 )

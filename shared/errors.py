@@ -11,7 +11,7 @@
     │   ├── PoolForbidden           502: 403, a role is missing
     │   ├── PoolNotFound            502: 404, wrong endpoint
     │   ├── PoolFull                503: 429, every session is taken
-    │   ├── PoolLimitExceeded       413: a file is too large for a session
+    │   ├── PoolLimitExceeded       413: a file, or a reply, is too large
     │   ├── SessionFileNotFound     404: no such file in the session
     │   ├── PoolRefused             502: any other refusal
     │   └── PoolUnavailable         503: the service failed; try again
@@ -168,12 +168,12 @@ class PoolFull(PoolError):
 
 
 class PoolLimitExceeded(PoolError):
-    """A file is larger than a session takes."""
+    """A file is larger than a session takes, or a reply larger than was asked for."""
 
     status = 413
     code = "pool_limit_exceeded"
-    title = "The session pool refused the size"
-    remedy = "A file in a session may have 128 MB at most. Send a smaller one."
+    title = "Too large for the session pool"
+    remedy = "A file in a session may have 128 MB at most. Send, or ask for, less."
 
 
 class SessionFileNotFound(PoolError):

@@ -57,6 +57,7 @@ class PoolTransport:
         deadline: Deadline,
         seconds: float,
         repeatable: bool = True,
+        limit_bytes: int = REPLY_BYTES_MAX,
         **options: Any,
     ) -> Reply:
         """Sends a request, up to four times where an attempt cannot have run code.
@@ -68,6 +69,7 @@ class PoolTransport:
             seconds: bounds each attempt.
             repeatable: whether doing it twice is harmless. If not, only refusals that come before the
                 work are tried again: no connection, 429, and 503 with Retry-After.
+            limit_bytes: most bytes of the reply.
             options: as for `requests.request`.
 
         Returns:
@@ -77,6 +79,7 @@ class PoolTransport:
             DeadlineReached: the deadline has passed.
             PoolUnreachable: no attempt got a connection.
             PoolOutcomeUnknown: the last attempt got no answer.
+            PoolLimitExceeded: the reply is longer than `limit_bytes`.
         """
         failure: errors.PoolError | None = None
         reply: Reply | None = None
@@ -88,7 +91,9 @@ class PoolTransport:
                 self._sleep(pause)
             failure, reply = None, None
             try:
-                reply = self._tokens.send(lambda token: self._once(method, url, token, deadline, seconds, options))
+                reply = self._tokens.send(
+                    lambda token: self._once(method, url, token, deadline, seconds, limit_bytes, options)
+                )
             except errors.PoolUnreachable as error:
                 failure = error
             except errors.PoolOutcomeUnknown as error:
@@ -107,6 +112,7 @@ class PoolTransport:
         token: str,
         deadline: Deadline,
         seconds: float,
+        limit_bytes: int,
         options: Mapping[str, Any],
     ) -> Reply:
         limit = deadline.clamp(seconds)
@@ -120,7 +126,7 @@ class PoolTransport:
                 stream=True,
                 **options,
             ) as response:
-                return Reply(response.status_code, response.headers, _read(response, limit, deadline))
+                return Reply(response.status_code, response.headers, _read(response, limit, deadline, limit_bytes))
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             # The exception's own text holds the URL, hence `from None`.
             if _never_sent(error):
@@ -158,13 +164,13 @@ def _never_sent(error: Exception) -> bool:
     return isinstance(cause, urllib3.exceptions.NewConnectionError)
 
 
-def _read(response: requests.Response, seconds: float, deadline: Deadline) -> bytes:
+def _read(response: requests.Response, seconds: float, deadline: Deadline, limit_bytes: int) -> bytes:
     end = deadline.clock() + seconds
     body = bytearray()
     for chunk in response.iter_content(65536):
         body += chunk
-        if len(body) > REPLY_BYTES_MAX:
-            raise errors.PoolRefused("The session pool's reply is larger than 140 MB.")
+        if len(body) > limit_bytes:
+            raise errors.PoolLimitExceeded(f"The session pool's reply is longer than {limit_bytes} bytes.")
         if deadline.clock() > end:
             raise errors.PoolOutcomeUnknown
     return bytes(body)

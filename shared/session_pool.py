@@ -18,7 +18,7 @@ from urllib.parse import quote, urljoin, urlsplit
 from shared import errors, session_wire
 from shared.deadline import Deadline
 from shared.identity import POOL_SCOPE, BearerTokens, is_safe_address, process_tokens
-from shared.pool_transport import PoolTransport, Reply
+from shared.pool_transport import REPLY_BYTES_MAX, PoolTransport, Reply
 from shared.session_wire import Execution, SessionFile
 
 DEFAULT_API_VERSION = "2025-10-02-preview"
@@ -85,7 +85,12 @@ class SessionPool:
             json=body,
             headers={"operation-id": str(uuid.uuid4())},
         )
-        return session_wire.decode_execution(reply.body, reply.headers)
+        return session_wire.decode_execution(
+            reply.body,
+            reply.headers,
+            timeout_seconds=seconds,
+            stream_limit=session_wire.stream_characters(self._api_version, STREAM_LIMIT),
+        )
 
     def upload(self, identifier: str, name: str, content: bytes, *, deadline: Deadline) -> SessionFile:
         """Puts a file into the session's /mnt/data; one of that name is replaced.
@@ -118,20 +123,22 @@ class SessionPool:
             files += page
         return files
 
-    def download(self, identifier: str, path: str, *, deadline: Deadline) -> bytes:
+    def download(self, identifier: str, path: str, *, deadline: Deadline, limit_bytes: int = REPLY_BYTES_MAX) -> bytes:
         """A file's content.
 
         Args:
             identifier: of the session.
             path: below /mnt/data, as `list_files` gives it.
             deadline: bounds the call.
+            limit_bytes: a longer file is not read to its end.
 
         Raises:
             DeadlineReached: the deadline has passed.
             SessionFileNotFound: there is no such file.
+            PoolLimitExceeded: the file is longer than `limit_bytes`.
             PoolError: the pool failed or refused.
         """
-        return self._file_call("GET", identifier, path, "/content", deadline).body
+        return self._file_call("GET", identifier, path, "/content", deadline, limit_bytes=limit_bytes).body
 
     def delete_file(self, identifier: str, path: str, *, deadline: Deadline) -> None:
         """Deletes a file; raises as `download` does."""
@@ -164,11 +171,13 @@ class SessionPool:
             raise session_wire.decode_error(reply.status_code, reply.headers, reply.body)
         return True
 
-    def _file_call(self, method: str, identifier: str, path: str, suffix: str, deadline: Deadline) -> Reply:
+    def _file_call(
+        self, method: str, identifier: str, path: str, suffix: str, deadline: Deadline, **options: Any
+    ) -> Reply:
         directory, _, name = path.rpartition("/")
         query = {"path": directory} if directory else {}
         where = f"/files/{quote(name, safe='')}{suffix}"
-        reply = self._send(method, where, identifier, deadline, TRANSFER_SECONDS, query=query)
+        reply = self._send(method, where, identifier, deadline, TRANSFER_SECONDS, query=query, **options)
         if reply.status_code == 404:
             raise errors.SessionFileNotFound
         return _successful(reply)

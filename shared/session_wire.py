@@ -18,6 +18,8 @@ from typing import Any
 from shared import errors
 
 EXECUTION_SECONDS_MAX = 220
+# Where the version does not let a client choose.
+STREAM_CHARACTERS = 4096
 # `outputStreamsMaxLength` and `recursive` came with this version.
 _STREAM_LIMIT_SINCE = "2025-10-02"
 _OLDEST_VERSION = "2024-10-02"
@@ -42,11 +44,13 @@ class Execution:
 
     Attributes:
         succeeded: the service's own verdict; standard error alone is no failure.
-        stdout, stderr: the streams, cut by the service at the length asked for.
+        stdout, stderr: the streams, cut by the service without a mark.
         result: the last expression's value in JSON form; None when there is none.
         picture: the result, where it was one.
         new_allocation: the service started a new session for this execution.
         session_guid: names the container behind the session; another one means that state is lost.
+        timeout_seconds: what the code was given.
+        stdout_cut, stderr_cut: the stream is as long as the service lets it be, so its end is most likely missing.
     """
 
     succeeded: bool
@@ -56,6 +60,9 @@ class Execution:
     picture: Picture | None = None
     new_allocation: bool = False
     session_guid: str = ""
+    timeout_seconds: int = EXECUTION_SECONDS_MAX
+    stdout_cut: bool = False
+    stderr_cut: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,6 +115,11 @@ def execution_body(api_version: str, code: str, *, timeout_seconds: int, stream_
     return body
 
 
+def stream_characters(api_version: str, wanted: int) -> int:
+    """Most characters of each stream that the service returns when `wanted` are asked for."""
+    return wanted if api_version >= _STREAM_LIMIT_SINCE else STREAM_CHARACTERS
+
+
 def knows_recursive_listing(api_version: str) -> bool:
     """Whether GET /files takes `recursive`."""
     return api_version >= _STREAM_LIMIT_SINCE
@@ -118,8 +130,20 @@ def knows_sessions(api_version: str) -> bool:
     return api_version >= "2025-02-02"
 
 
-def decode_execution(body: bytes, headers: Mapping[str, str]) -> Execution:
+def decode_execution(
+    body: bytes,
+    headers: Mapping[str, str],
+    *,
+    timeout_seconds: int = EXECUTION_SECONDS_MAX,
+    stream_limit: int = STREAM_CHARACTERS,
+) -> Execution:
     """Reads the reply of POST /executions.
+
+    Args:
+        body: of the reply.
+        headers: with lower-case names or a case-insensitive mapping.
+        timeout_seconds: what the code was given.
+        stream_limit: where the service cuts each stream, in characters.
 
     Raises:
         PoolRefused: the reply is not an execution.
@@ -132,14 +156,18 @@ def decode_execution(body: bytes, headers: Mapping[str, str]) -> Execution:
     outcome = result if isinstance(result, dict) else {}
     value = outcome.get("executionResult")
     picture = _picture(value)
+    stdout, stderr = _text(outcome.get("stdout")), _text(outcome.get("stderr"))
     return Execution(
         succeeded=status.lower() in ("succeeded", "success"),
-        stdout=_text(outcome.get("stdout")),
-        stderr=_text(outcome.get("stderr")),
+        stdout=stdout,
+        stderr=stderr,
         result=None if picture or value == "" else value,
         picture=picture,
         new_allocation=headers.get("x-ms-new-allocation", "").lower() == "true",
         session_guid=headers.get("x-ms-session-guid", ""),
+        timeout_seconds=timeout_seconds,
+        stdout_cut=len(stdout) >= stream_limit,
+        stderr_cut=len(stderr) >= stream_limit,
     )
 
 

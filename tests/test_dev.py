@@ -1,115 +1,18 @@
-"""dev.py in a small project of its own, whose requirements are wheels made here: no network is needed."""
+"""dev.py in a small project of its own."""
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import time
-import zipfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-DEV = Path(__file__).parents[1] / "dev.py"
-BOUND_SECONDS = 100
-
-# Stands for ruff, mypy and pytest: notes how it was called, and fails when told to.
-TOOL = """
-import json, os, sys
-name = __spec__.name
-with open(os.environ["CALLS"], "a") as calls:
-    calls.write(json.dumps([name, *sys.argv[1:]]) + "\\n")
-print(name, "speaks")
-sys.exit(7 if os.environ.get("FAIL") == name else 0)
-"""
-
-LOCAL_MAIN = """
-import json, os, sys
-import alpha
-print(json.dumps({"argv": sys.argv[1:], "alpha": alpha.VERSION, "session": os.environ["SESSION_PYTHON"]}))
-"""
-
-
-@dataclass(frozen=True)
-class Project:
-    """A folder with dev.py and requirements of its own."""
-
-    folder: Path
-    wheels: Path
-
-    def require(self, file: str, *wheels: Path) -> None:
-        path = self.folder / file
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(f"{wheel.as_uri()}\n" for wheel in wheels))
-
-    def wheel(self, name: str, version: str, modules: Mapping[str, str]) -> Path:
-        path = self.wheels / f"{name}-{version}-py3-none-any.whl"
-        info = f"{name}-{version}.dist-info"
-        with zipfile.ZipFile(path, "w") as archive:
-            for module, text in modules.items():
-                archive.writestr(f"{module}.py", text)
-            archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-            archive.writestr(
-                f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-            )
-            archive.writestr(f"{info}/RECORD", "")
-        return path
-
-    def start(self, *arguments: str, cwd: Path | None = None, **variables: str) -> subprocess.Popen[str]:
-        environment = {**os.environ, "PIP_NO_INDEX": "1", "CALLS": str(self.folder / "calls"), **variables}
-        environment.pop("SESSION_PYTHON", None)
-        return subprocess.Popen(
-            [sys.executable, str(self.folder / "dev.py"), *arguments],
-            cwd=cwd or self.folder,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            stdin=subprocess.DEVNULL,
-            text=True,
-        )
-
-    def run(self, *arguments: str, cwd: Path | None = None, **variables: str) -> Ran:
-        with self.start(*arguments, cwd=cwd, **variables) as process:
-            out, err = process.communicate(timeout=BOUND_SECONDS)
-        return Ran(process.returncode, out, err)
-
-    def calls(self) -> list[Sequence[str]]:
-        path = self.folder / "calls"
-        lines = path.read_text().splitlines() if path.exists() else []
-        path.unlink(missing_ok=True)
-        return [json.loads(line) for line in lines]
-
-
-@dataclass(frozen=True)
-class Ran:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-
-def make_project(folder: Path) -> Project:
-    wheels = folder / "wheels"
-    wheels.mkdir(parents=True)
-    project = Project(folder / "project", wheels)
-    project.folder.mkdir()
-    shutil.copy(DEV, project.folder)
-    alpha = project.wheel("alpha", "1.0", {"alpha": "VERSION = 1"})
-    tools = project.wheel("tools", "1.0", {"ruff": TOOL, "mypy": TOOL, "pytest": TOOL})
-    project.require("requirements.txt", alpha)
-    project.require("local/requirements.txt")
-    project.require("local/session_pool/requirements.txt")
-    project.require("tests/requirements.txt", tools)
-    (project.folder / "local" / "__main__.py").write_text(LOCAL_MAIN)
-    (project.folder / "local" / "__init__.py").write_text("")
-    return project
+from tests.dev_project import BOUND_SECONDS, Project, await_file, make_project
+from tests.processes import all_gone, descendants
 
 
 @pytest.fixture(scope="module")
@@ -185,14 +88,66 @@ def test_changed_requirements_are_installed_also_after_a_failure(bare: Project) 
 @pytest.mark.skipif(os.name != "posix", reason="the lock is POSIX's")
 def test_killed_installation_is_made_good(bare: Project) -> None:
     process = bare.start("ask", "x")
-    deadline = time.monotonic() + BOUND_SECONDS
-    while not (bare.folder / ".venv" / "pip.log").exists() and time.monotonic() < deadline:
-        os.sched_yield()
+    await_file(bare.folder / ".venv" / "pip.log")
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=BOUND_SECONDS)
     ran = bare.run("ask", "x")
     assert ran.code == 0, ran.err
     assert json.loads(ran.out)["alpha"] == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="process groups are POSIX's")
+def test_terminated_installation_leaves_no_process(bare: Project, tmp_path: Path) -> None:
+    bare.require("requirements.txt", bare.endless_source(tmp_path / "building"))
+    process = bare.start("ask", "x")
+    await_file(tmp_path / "building")
+    pids = descendants(process.pid)
+    process.terminate()
+    process.communicate(timeout=BOUND_SECONDS)
+    assert process.returncode == 143
+    # pip, and the build that it started.
+    assert len(pids) >= 2
+    assert all_gone(pids)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the lock is POSIX's")
+def test_two_runs_at_once_install_once(bare: Project) -> None:
+    processes = [bare.start("ask", question) for question in ("first", "second")]
+    outputs = [process.communicate(timeout=BOUND_SECONDS) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    assert [json.loads(out)["argv"][1] for out, _ in outputs] == ["first", "second"]
+    assert sum("Installing packages" in err for _, err in outputs) == 1
+
+
+def test_failed_addition_leaves_what_works(bare: Project) -> None:
+    assert bare.run("ask", "x").code == 0
+    tools = (bare.folder / "tests/requirements.txt").read_text()
+    bare.require("tests/requirements.txt", bare.wheels / "missing-1.0-py3-none-any.whl")
+    failed = bare.run("test")
+    assert failed.code == 3
+    assert "missing-1.0" in failed.err
+    ran = bare.run("ask", "x")
+    assert (ran.code, ran.err) == (0, "")
+    (bare.folder / "tests/requirements.txt").write_text(tools)
+    assert bare.run("test").code == 0
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows keeps a running program's file")
+def test_environment_that_is_activated_is_made_anew(bare: Project) -> None:
+    assert bare.run("ask", "x").code == 0
+    bare.require("requirements.txt", bare.wheel("alpha", "2.0", {"alpha": "VERSION = 2"}))
+    ran = bare.run("ask", "x", python=bare.folder / ".venv" / "bin" / "python")
+    assert ran.code == 0, ran.err
+    assert json.loads(ran.out)["alpha"] == 2
+
+
+def test_what_the_system_refuses_is_told_in_a_sentence(bare: Project) -> None:
+    (bare.folder / ".venv").write_text("a file")
+    ran = bare.run("ask", "x")
+    assert ran.code == 3
+    assert ".venv" in ran.err
+    assert "Traceback" not in ran.err
+    assert (bare.folder / ".venv").read_text() == "a file"
 
 
 def test_classic_replaces_autogen(bare: Project) -> None:

@@ -14,12 +14,12 @@ from pathlib import Path
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount
 from starlette.types import Receive, Scope, Send
 
-from local.functions_host import conversion, routes, settings
+from local.functions_host import callers, conversion, routes, settings
 from local.functions_host.conversion import HttpReply
 from local.functions_host.indexing import HostedFunction, IndexingError, index_functions
 from local.functions_host.invocation import InvocationFailed, Invoker, trace_context
@@ -53,13 +53,14 @@ class HostedApp:
         port: the port it will be reached at, for WEBSITE_HOSTNAME.
         key: with it, functions above anonymous level need it; without it, keys are not checked. It plays the
             master key, which opens everything.
+        cors: origins whose pages may call; without any, those of `local.settings.json`.
 
     Raises:
         SettingsError: a settings file is unusable.
         IndexingError: the functions cannot be indexed, or a route is invalid.
     """
 
-    def __init__(self, app_dir: Path, *, port: int, key: str | None = None) -> None:
+    def __init__(self, app_dir: Path, *, port: int, key: str | None = None, cors: Sequence[str] = ()) -> None:
         self.settings = settings.read_local_settings(app_dir)
         settings.apply_environment(
             self.settings, os.environ, app_dir=app_dir, port=port, warn=lambda line: sys.stderr.write(line + "\n")
@@ -68,15 +69,24 @@ class HostedApp:
         self.functions = index_functions(app_dir)
         self.routes = _routes(self.functions, self.config.route_prefix)
         self.key = key
+        self.cors = tuple(cors) or self.settings.cors
         self.invoker = Invoker(self.config.timeout_seconds)
         self._started = time.monotonic()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one HTTP request (ASGI)."""
-        request = Request(scope, receive)
-        path = routes.decode_path(scope.get("raw_path") or scope["path"].encode())
-        response = await self._function_response(request, path) or self._own_page(request, path)
+        try:
+            response = await self._response(Request(scope, receive))
+        except ClientDisconnect:
+            # Whoever hangs up in the middle of a body waits for no answer.
+            return
         await response(scope, receive, send)
+
+    async def _response(self, request: Request) -> Response:
+        if not callers.may_call(request.url.scheme, request.headers, self.cors):
+            return PlainTextResponse(callers.REFUSAL, 403)
+        path = routes.decode_path(request.scope.get("raw_path") or request.scope["path"].encode())
+        return await self._function_response(request, path) or self._own_page(request, path)
 
     async def _function_response(self, request: Request, path: str) -> Response | None:
         for route in self.routes:
@@ -142,30 +152,29 @@ def create_app(
         app_dir: folder with `function_app.py`; `local.settings.json` and `host.json` are optional.
         port: the port it will be reached at.
         key: see `HostedApp`.
-        cors: origins that may call from a browser; without any, those of `local.settings.json`.
+        cors: see `HostedApp`.
 
     Raises:
         SettingsError: a settings file is unusable.
         IndexingError: the functions cannot be indexed, or a route is invalid.
     """
-    hosted = HostedApp(app_dir, port=port, key=key)
+    hosted = HostedApp(app_dir, port=port, key=key, cors=cors)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         yield
         hosted.invoker.close()
 
-    origins = [*cors] or [*hosted.settings.cors]
     middleware = [
         Middleware(
             CORSMiddleware,
-            allow_origins=origins,
+            allow_origins=hosted.cors,
             allow_methods=["*"],
             allow_headers=["*"],
             allow_credentials=hosted.settings.cors_credentials,
         )
     ]
-    app = Starlette(routes=[Mount("/", app=hosted)], middleware=middleware if origins else [], lifespan=lifespan)
+    app = Starlette(routes=[Mount("/", app=hosted)], middleware=middleware if hosted.cors else [], lifespan=lifespan)
     app.state.hosted = hosted
     return app
 

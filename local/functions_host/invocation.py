@@ -150,19 +150,22 @@ class Invoker:
         return outcome.value  # type: ignore[return-value]  # it came out of `convert`
 
     async def _bounded(self, function: HostedFunction, given: Mapping[str, object], context: Context) -> _Outcome:
-        loop = asyncio.get_running_loop()
         task: asyncio.Future[_Outcome]
+        cancel: Callable[[], bool]
         if function.is_async:
-            task = loop.create_task(_call_async(function, given, context))
+            task = asyncio.create_task(_call_async(function, given, context))
+            cancel = task.cancel
         else:
-            task = loop.run_in_executor(self._threads, _call, function, given, context)
+            queued = self._threads.submit(_call, function, given, context)
+            task, cancel = asyncio.wrap_future(queued), queued.cancel
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         await asyncio.wait({task}, timeout=self._timeout)
         if task.done():
             return task.result()
-        if function.is_async:
-            task.cancel()
+        # One that waits for a thread must not run after its caller was told that it failed. One that runs in a
+        # thread cannot be cancelled, and still counts as running.
+        cancel()
         return _Outcome(
             error=TimeoutError(
                 f"Timeout value of {self._timeout:g} s exceeded by function 'Functions.{function.name}'. "

@@ -8,13 +8,13 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
-from local.choice import MODEL_SETTINGS
 from tests.scripted_server import Answer, Received, ScriptedServer, scripted_server
 
 ROOT = Path(__file__).parents[2]
@@ -57,9 +57,7 @@ class Asking:
         self.state_file = folder / "stack.json"
 
     def __call__(self, *arguments: str, **variables: str) -> Ran:
-        # Empty beats what a developer's own local.settings.json says.
-        unset = dict.fromkeys((*MODEL_SETTINGS, "POOL_MANAGEMENT_ENDPOINT"), "")
-        environment = {**os.environ, **unset, "PYTHONPATH": str(ROOT), **variables}
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
         ran = subprocess.run(
             [sys.executable, "-m", "local", "ask", "--state-file", str(self.state_file), *arguments],
             cwd=self.folder,
@@ -146,6 +144,19 @@ def test_all_options_reach_the_app(ask: Asking) -> None:
     assert "k3y" not in ran.out + ran.err
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are POSIX's")
+def test_file_is_read_once(ask: Asking) -> None:
+    pipe = ask.folder / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(b"once",), daemon=True)
+    writer.start()
+    with replies(REPLY) as server:
+        ran = ask("q", "--url", server.url, "--file", "pipe")
+    writer.join(10)
+    assert ran.code == 0, ran.err
+    assert json.loads(sent(server).body)["files"] == [{"name": "pipe", "content": "b25jZQ=="}]
+
+
 @pytest.mark.parametrize("status", ["turn_limit", "deadline"])
 def test_unfinished_chat_exits_with_1(ask: Asking, status: str) -> None:
     with replies({**REPLY, "status": status}) as server:
@@ -226,10 +237,36 @@ def test_misuse_exits_with_2(ask: Asking, arguments: list[str], words: str) -> N
     assert "Traceback" not in ran.err
 
 
+def test_files_that_no_host_would_take_exit_with_2(ask: Asking) -> None:
+    with (ask.folder / "large.bin").open("wb") as file:
+        file.truncate(75_000_001)
+    ran = ask("q", "--url", "http://127.0.0.1:1", "--file", "large.bin")
+    assert ran.code == 2
+    assert "larger than 75 MB" in ran.err
+
+
 def test_stack_that_is_up_is_found_and_a_proxy_left_aside(ask: Asking) -> None:
     with replies(REPLY) as server:
         ask.state_file.write_text(json.dumps({"url": server.url, "pid": 1}))
         ran = ask("q", "--session", "s", HTTP_PROXY="http://127.0.0.1:1", http_proxy="http://127.0.0.1:1")
+    assert ran.code == 0, ran.err
+    assert [request.path for request in server.received] == ["/api/health", "/api/chat"]
+
+
+def test_stack_that_is_too_busy_for_its_health_is_asked(ask: Asking) -> None:
+    asked = threading.Event()
+
+    def answer(number: int, request: Received) -> Answer:
+        if request.path == "/api/health":
+            asked.wait(30)
+        else:
+            asked.set()
+        return Answer(200, json.dumps(REPLY).encode())
+
+    with scripted_server(answer) as server:
+        ask.state_file.write_text(json.dumps({"url": server.url, "pid": 1}))
+        ran = ask("q", "--session", "s")
+        asked.set()
     assert ran.code == 0, ran.err
     assert [request.path for request in server.received] == ["/api/health", "/api/chat"]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from local.choice import MODEL_SETTINGS, Choice, StackRefused, choose, configured
+from local.choice import MODEL_SETTINGS, Choice, StackRefused, app_settings, choose
 
 POOL = {"POOL_MANAGEMENT_ENDPOINT": "https://pool.example"}
 REAL_MODELS = [
@@ -47,16 +47,24 @@ def test_local_identity_is_no_good_for_azure_openai() -> None:
 def test_environment_wins_over_the_file(tmp_path: Path) -> None:
     values = {"OPENAI_MODEL": "from file", "CHAT_MAX_TURNS": 3, "NOTHING": None}
     (tmp_path / "local.settings.json").write_text(json.dumps({"IsEncrypted": False, "Values": values}))
-    seen = configured({"OPENAI_MODEL": "from environment"}, tmp_path)
+    seen = app_settings({"OPENAI_MODEL": "from environment"}, tmp_path)
     assert seen == {"OPENAI_MODEL": "from environment", "CHAT_MAX_TURNS": "3"}
 
 
 def test_no_file_is_no_settings(tmp_path: Path) -> None:
-    assert configured({"A": "1"}, tmp_path) == {"A": "1"}
+    assert app_settings({"A": "1"}, tmp_path) == {"A": "1"}
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"Values": 3}'])
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"IsEncrypted": false, "Values": 3}', '{"IsEncrypted": true, "Values": {"OPENAI_MODEL": "x"}}']
+)
 def test_unreadable_file_is_told(tmp_path: Path, text: str) -> None:
     (tmp_path / "local.settings.json").write_text(text)
-    with pytest.raises(StackRefused, match=r"local\.settings\.json"):
-        configured({}, tmp_path)
+    with pytest.raises(StackRefused, match=r"local\.settings\.json|settings' section"):
+        app_settings({}, tmp_path)
+
+
+def test_folder_in_place_of_the_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "local.settings.json").mkdir()
+    with pytest.raises(StackRefused, match=r"local\.settings\.json cannot be read"):
+        app_settings({}, tmp_path)

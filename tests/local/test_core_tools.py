@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import urllib.request
@@ -15,9 +16,9 @@ from typing import Any
 import pytest
 
 from local.part import Part, PartFailed
+from tests.local.commands import BOUND_SECONDS, ROOT, announcement, up
+from tests.processes import all_gone, descendants
 
-ROOT = Path(__file__).parents[2]
-BOUND_SECONDS = 30
 # Answers the health route like the app would, and notes how it was started.
 FUNC = """#!{python}
 import http.server, json, os, signal, sys
@@ -90,3 +91,19 @@ def test_func_that_fails_is_told(tmp_path: Path) -> None:
     failing = "#!/bin/sh\necho no bundle\nexit 5\n"
     with started(tmp_path, failing) as part, pytest.raises(PartFailed, match=r"(?s)exit code 5.*no bundle"):
         part.wait_ready(BOUND_SECONDS)
+
+
+def test_up_runs_func_where_it_is_installed(tmp_path: Path) -> None:
+    with_func(tmp_path, FUNC.format(python=sys.executable))
+    with up(tmp_path, tools=tmp_path / "tools") as process:
+        printed = announcement(process)
+        url = json.loads((tmp_path / "stack.json").read_text())["url"]
+        assert f"function app (func)    {url}" in printed
+        seen = health(url)
+        pids = descendants(process.pid)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(BOUND_SECONDS) == 0
+    assert seen["argv"] == ["start", "--port", url.rpartition(":")[2]]
+    assert seen["cwd"] == str(ROOT)
+    assert seen["pid"] in pids
+    assert all_gone(pids)

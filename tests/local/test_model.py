@@ -129,16 +129,6 @@ def test_wrong_method_and_path() -> None:
     assert CLIENT.post("/v2/chat/completions", json={"messages": TASK}).status_code == 404
 
 
-@pytest.mark.parametrize(
-    ("headers", "status"),
-    [({}, 401), ({"authorization": "Basic x"}, 401), ({"authorization": "Bearer "}, 401),
-     ({"authorization": "Bearer x"}, 200), ({"api-key": "x"}, 200)],
-)  # fmt: skip
-def test_key_where_it_is_required(headers: dict[str, str], status: int) -> None:
-    client = Client(create_app(require_key=True))
-    assert client.post(PATH, json={"messages": TASK}, headers=headers).status_code == status
-
-
 def test_script_answers_by_turn_and_repeats_its_end() -> None:
     error = {"status": 429, "headers": {"retry-after": "7"}, "body": {"error": {"message": "slow down"}}}
     client = Client(create_app(script=["first", {"content": "second", "latency": 0}, error]))

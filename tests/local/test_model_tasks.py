@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import math
-import re
 import statistics
 from datetime import date, datetime, timezone
 from typing import Any
@@ -15,74 +12,125 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from local.model_tasks import DISCLAIMER, reply_to
-
-Message = dict[str, Any]
-
-
-def user(text: str) -> Message:
-    return {"role": "user", "content": text}
-
-
-def assistant(text: str) -> Message:
-    return {"role": "assistant", "content": text}
-
-
-def code_for(*messages: Message) -> str:
-    """The code that the stand-in writes next; it has to be the reply's only block, without an end."""
-    reply = reply_to(messages)
-    blocks = re.findall(r"```python\n(.*?)```", reply, re.DOTALL)
-    assert len(blocks) == 1, reply
-    assert "TERMINATE" not in reply
-    return str(blocks[0])
-
-
-def printed(code: str) -> str:
-    """What code that needs the standard library only prints."""
-    out = io.StringIO()
-    with contextlib.redirect_stdout(out):
-        exec(compile(code, "<block>", "exec"), {"__name__": "__main__"})  # noqa: S102 - that is what is tested
-    return out.getvalue().strip()
-
-
-def outcome(task: str) -> str:
-    return printed(code_for(user(task)))
-
-
-def succeeded(output: str) -> Message:
-    return user(f"exitcode: 0 (execution succeeded)\nCode output: stdout:\n{output}")
+from tests.local.conversation import Message, assistant, code_for, outcome, printed, succeeded, user
 
 
 def sieve(end: int) -> list[int]:
     return [n for n in range(2, end) if all(n % d for d in range(2, n))]
 
 
-FIBONACCI = [0, 1, 1, 2, 3, 5, 8, 13, 21, 34]
+FIBONACCI = [0, 1, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89]
+REFUSED = "refused"
 
 
 @pytest.mark.parametrize(
-    ("task", "expected"),
+    ("question", "expected"),
     [
+        # Arithmetic, as people write it.
         ("What is 6 * 7?", 42),
         ("What is six times seven?", 42),
         ("What is 007 + 1?", 8),
         ("compute (1 + 2) ^ 3 - 4", 23),
         ("What is 1.05 * 2?", 2.1),
         ("ten divided by 4", 2.5),
-        ("What is the mean of 1, 2, 3 and 10?", statistics.fmean([1, 2, 3, 10])),
+        ("1,234 * 5", 6170),
+        ("-5 + 3", -2),
+        ("minus five plus 3", -2),
+        (".5 * 4", 2),
+        ("sqrt(16) + 2", 6),
+        ("2x3+4", 10),
+        ("12 x 13", 156),
+        ("3\u00d74", 12),
+        ("12 \u00f7 4", 3),
+        ("Multiply 12 by 13", 156),
+        ("Divide 12 by 8", 1.5),
+        ("add 3 and 4", 7),
+        ("Add 3 to 4, please", 7),
+        ("subtract 3 from 10", 7),
+        ("square root of 144", 12),
+        ("What is the square root of 144?", 12),
+        ("2 to the power of 8", 256),
+        ("15% of 200", 30),
+        ("7 % 3", 1),
+        ("2 * pi", 2 * math.pi),
+        ("10 ^ 1000", 10**1000),
+        ("3 + 4 = ?", 7),
+        # No arithmetic, or more than that, or of two readings.
+        ("log(100) * 2", REFUSED),
+        ("What is 3! + 2", REFUSED),
+        ("2022-2023 season", REFUSED),
+        ("What is 2024-05-06?", REFUSED),
+        ("12/05/2024", REFUSED),
+        ("- What is 3 + 4?", REFUSED),
+        ("10% + 5", REFUSED),
+        ("0x10", REFUSED),
+        ("What is 5 (3 + 4)?", REFUSED),
+        ("What is 3 + 4 in binary?", REFUSED),
+        # Powers that would run for seconds, or whose digits Python does not print.
+        ("10^9999999", REFUSED),
+        ("2^1001", REFUSED),
+        ("99999^1000", REFUSED),
+        ("2^3^4", REFUSED),
+        ("2^(3^4)", REFUSED),
+        # Statistics: of the numbers listed, all that is asked for, and no other kind.
+        ("What is the mean of 1, 2, 3 and 10?", 4),
+        ("average of these 3 numbers: 10, 20, 30", 20),
+        ("average of these 4 numbers: 10, 20, 30", REFUSED),
+        ("Here are my sales: 3, 4, 5. What is the average?", 4),
         ("the median of 5, 1, 3", 3),
+        ("median of 1,000, 2,000 and 3,000", 2000),
+        ("sum of 1,000 and 2,000", 3000),
+        ("sum([1, 2, 3])", 6),
         ("What is the sum of 1234567.891 and -0.5?", 1234567.391),
         ("maximum of 3, 9, 4", 9),
         ("smallest of 3, -9, 4", -9),
+        ("sum of 10-20 and 30", REFUSED),
+        ("sum of all numbers from 1 to 100", REFUSED),
+        ("sum of the first 10 primes", REFUSED),
+        ("mean of 3,5 and 4,5", REFUSED),
+        ("mean of 5 -3", REFUSED),
+        ("geometric mean of 1, 2, 3", REFUSED),
+        ("mean of the maximum and minimum of 1, 5", REFUSED),
+        ("sum of 1, 2 and mean of 3, 4", REFUSED),
+        # Whole numbers with a name.
         ("factorial of 20", math.factorial(20)),
-        ("How many days are there between 2024-02-28 and 2026-03-01?", (date(2026, 3, 1) - date(2024, 2, 28)).days),
+        ("What is 5!", 120),
+        ("factorial of 1500", math.factorial(1500)),
+        ("factorial of 1501", REFUSED),
+        ("factorial of 5000", REFUSED),
+        ("factorial of 20000", REFUSED),
         ("the first 10 primes", sieve(30)[:10]),
         ("all primes below 97", sieve(97)),
-        ("all primes up to 97", sieve(98)),
-        ("the first 10 Fibonacci numbers", FIBONACCI),
+        ("List the prime numbers up to 97", sieve(98)),
+        ("primes below 10000000", REFUSED),
+        ("How many primes are below 100?", REFUSED),
+        ("the first 10 Fibonacci numbers", FIBONACCI[:10]),
+        ("Fibonacci sequence", FIBONACCI[:10]),
+        ("fibonacci up to 100", FIBONACCI),
+        ("fibonacci numbers below 89", FIBONACCI[:-1]),
+        ("the 7th Fibonacci number", REFUSED),
+        # Days.
+        ("How many days are there between 2024-02-28 and 2026-03-01?", (date(2026, 3, 1) - date(2024, 2, 28)).days),
+        ("How many working days are there between 2024-02-28 and 2026-03-01?", REFUSED),
+        ("On 2024-05-06 what day is it", REFUSED),
+        ("What time is it in Tokyo?", REFUSED),
+        ("time in Tokyo", REFUSED),
+        # Code in the message.
+        ("Run this code: print(5)", 5),
+        ("run: print(6)", 6),
+        # Prices with one reading only.
+        ("Add up the prices '1,000 EUR' and '3 EUR'", REFUSED),
+        ("Add up the prices '12 EUR' and '3 USD'", REFUSED),
+        ("average of the prices '12' and '3'", REFUSED),
     ],
 )
-def test_code_computes(task: str, expected: Any) -> None:
-    assert eval(outcome(task)) == pytest.approx(expected)  # noqa: S307 - the output of the code above
+def test_answer_is_right_or_refused(question: str, expected: Any) -> None:
+    if expected == REFUSED:
+        assert reply_to([user(question)]).startswith("I cannot do this. I know: ")
+    else:
+        printed_value = outcome(question)
+        exact = eval(printed_value)  # noqa: S307 - the output of the code above
+        assert exact == (expected if isinstance(expected, list) else pytest.approx(expected, rel=1e-12))
 
 
 def test_standard_deviation_names_both_kinds() -> None:
@@ -98,9 +146,17 @@ def test_prime_or_not(number: int, words: str) -> None:
     assert outcome(f"Is {number} prime?") == words
 
 
-def test_time_is_now() -> None:
+def test_each_of_several_statistics_has_its_name() -> None:
+    assert outcome("sum of 1, 2, 3 and their mean").splitlines() == ["sum: 6", "mean: 2.0"]
+    assert outcome("minimum, maximum and median of 1 2 9").splitlines() == ["minimum: 1", "maximum: 9", "median: 2"]
+
+
+@pytest.mark.parametrize(
+    "question", ["What time is it?", "What time is it right now?", "What's the time?", "What is today\u2019s date?"]
+)
+def test_time_is_now(question: str) -> None:
     before = datetime.now(timezone.utc).replace(microsecond=0)
-    told = datetime.strptime(outcome("What time is it?"), "%Y-%m-%d %H:%M:%S UTC").replace(tzinfo=timezone.utc)
+    told = datetime.strptime(outcome(question), "%Y-%m-%d %H:%M:%S UTC").replace(tzinfo=timezone.utc)
     assert before <= told <= datetime.now(timezone.utc)
 
 
@@ -128,14 +184,6 @@ def test_csv_is_described() -> None:
     assert "read_csv('/mnt/data/sales.csv')" in code
 
 
-def test_plot_has_the_function_and_the_span() -> None:
-    code = code_for(user("Plot x^2 from -3 to 3.5"))
-    compile(code, "<block>", "exec")
-    assert "np.linspace(-3, 3.5, 500)" in code
-    assert "axes.plot(x, x**2)" in code
-    assert "/mnt/data/plot.png" in code
-
-
 def test_answer_has_the_output_the_disclaimer_and_the_end() -> None:
     messages = [user("What is 6 * 7?"), assistant("code"), succeeded("42\n\nstderr:\nsome warning")]
     assert reply_to(messages) == f"The answer is 42.\n\n{DISCLAIMER}\n\nTERMINATE"
@@ -158,6 +206,11 @@ def test_failed_code_is_told_with_its_reason() -> None:
     reply = reply_to([user("What is 1 / 0?"), assistant("code"), failed])
     assert reply.startswith("The code failed: ZeroDivisionError: division by zero\n")
     assert reply.endswith("\nTERMINATE")
+
+
+def test_success_is_read_from_the_first_words_only() -> None:
+    failed = user("exitcode: 1 (execution failed)\nCode output: stdout:\nexitcode: 0 (execution succeeded)")
+    assert reply_to([user("run: print(1)"), assistant("code"), failed]).startswith("The code failed: ")
 
 
 def test_repair_after_a_failure() -> None:

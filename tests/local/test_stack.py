@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,13 @@ from typing import Any
 import pytest
 import requests
 
-from local.choice import MODEL_SETTINGS, StackRefused
-from local.part import PartFailed
+from local.choice import Choice, StackRefused
+from local.part import Part, PartFailed
 from local.stack import HOST, IDENTITY, MODEL, SESSION_POOL, Stack
+from tests.local.commands import BOUND_SECONDS, ROOT, announcement, ask, up
 from tests.processes import all_gone, descendants, family
+from tests.scripted_server import Answer, scripted_server
 
-ROOT = Path(__file__).parents[2]
-BOUND_SECONDS = 60
 MISLEADING = {
     "OAI_CONFIG_LIST": '[{"model": "none", "api_key": "none"}]',
     "AZURE_OPENAI_ENDPOINT": "https://model.invalid",
@@ -98,43 +98,9 @@ def test_missing_kernel_environment_is_told(tmp_path: Path) -> None:
         Stack(tmp_path / "python").start()
 
 
-@contextmanager
-def up(folder: Path) -> Iterator[subprocess.Popen[str]]:
-    """`python -m local up` on a free port, once it is ready."""
-    unset = dict.fromkeys((*MODEL_SETTINGS, "POOL_MANAGEMENT_ENDPOINT"), "")
-    path = os.pathsep.join(p for p in os.environ["PATH"].split(os.pathsep) if not (Path(p) / "func").exists())
-    with (folder / "err").open("w") as err:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "local", "up", "--port", "0", "--state-file", str(folder / "stack.json")],
-            cwd=ROOT,
-            env={**os.environ, **unset, "PATH": path},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=err,
-            text=True,
-        )
-    with process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def ask(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "local", "ask", "--state-file", str(folder / "stack.json"), *arguments],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=BOUND_SECONDS,
-        check=False,
-    )
-
-
 def test_up_serves_asks_that_follow_each_other_and_ends_with_ctrl_c(tmp_path: Path) -> None:
     with up(tmp_path) as process:
-        printed = "".join(read_announcement(process))
+        printed = announcement(process)
         first = ask(tmp_path, "--json", "Run this:\n```python\nkept = 6 * 7\nprint(kept)\n```")
         assert first.returncode == 0, first.stderr
         session = json.loads(first.stdout)["session_id"]
@@ -155,7 +121,7 @@ def test_up_serves_asks_that_follow_each_other_and_ends_with_ctrl_c(tmp_path: Pa
 
 def test_killed_up_leaves_no_process(tmp_path: Path) -> None:
     with up(tmp_path) as process:
-        read_announcement(process)
+        announcement(process)
         pids = descendants(process.pid)
         process.kill()
         process.wait(BOUND_SECONDS)
@@ -170,12 +136,39 @@ def test_one_off_stack_answers_and_is_gone(tmp_path: Path) -> None:
     assert "The session ended with this answer" in ran.stdout
 
 
-def read_announcement(process: subprocess.Popen[str]) -> list[str]:
-    """What `up` prints when it is ready."""
-    assert process.stdout is not None
-    lines = []
-    for line in process.stdout:
-        lines.append(line)
-        if "Ctrl-C" in line:
-            return lines
-    raise AssertionError("up ended before it was ready")
+@contextmanager
+def part(name: str, arguments: Sequence[str] = ()) -> Iterator[dict[str, str]]:
+    """One part on its own, in place of something real; gives the settings that lead to it."""
+    command = [sys.executable, "-m", f"local.{name}", "--with-parent", *arguments]
+    running = Part(name, command, environment=os.environ, folder=ROOT, keep_log=True)
+    try:
+        yield running.wait_ready(BOUND_SECONDS)["env"]
+    finally:
+        running.stop()
+
+
+def test_configured_model_is_asked_in_place_of_the_stand_in(tmp_path: Path) -> None:
+    script = tmp_path / "script.json"
+    script.write_text(json.dumps(["```python\nprint(2 ** 10)\n```", "The configured model says 1024.\n\nTERMINATE"]))
+    with part("model", ["--script", str(script)]) as settings:
+        ran = ask(tmp_path, "--unsafe-no-sandbox", "Write me a poem", **settings)
+    assert ran.returncode == 0, ran.stderr
+    assert "The configured model says 1024." in ran.stdout
+    assert "no sandbox" in ran.stderr
+    assert "stand-in" not in ran.stderr
+
+
+def test_configured_pool_is_asked_in_place_of_the_local_one() -> None:
+    refusal = json.dumps({"error": {"code": "Forbidden", "message": "no role"}}).encode()
+    with scripted_server(lambda number, request: Answer(403, refusal)) as pool, part("identity") as identity:
+        settings = {**identity, "POOL_MANAGEMENT_ENDPOINT": f"{pool.url}/pools/mine"}
+        with Stack(choice=Choice(local_pool=False), host_env=settings) as running:
+            assert set(running.pids) == {MODEL, HOST}
+            status, reply = chat(running.url, "What is 6 * 7?")
+    assert (status, reply["code"]) == (502, "pool_forbidden"), reply
+    assert {request.path.partition("?")[0] for request in pool.received} <= {
+        "/pools/mine/session",
+        "/pools/mine/executions",
+    }
+    assert all(request.headers["authorization"].startswith("Bearer ") for request in pool.received)
+    assert pool.received

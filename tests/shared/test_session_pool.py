@@ -167,6 +167,30 @@ def test_file_names_are_encoded() -> None:
     assert parse_qs(parts.query)["path"] == ["out"]
 
 
+def test_an_execution_says_what_its_code_was_given() -> None:
+    with scripted_server(always(Answer(body=OK))) as server:
+        execution = client(server.url).execute(IDENTIFIER, "1", timeout_seconds=20, deadline=Deadline.after(10))
+    assert execution.timeout_seconds == json.loads(server.received[0].body)["timeoutInSeconds"] < 10
+
+
+@pytest.mark.parametrize(("version", "limit"), [("2025-10-02-preview", 100_000), ("2025-02-02-preview", 4096)])
+def test_a_stream_as_long_as_the_service_lets_it_be_counts_as_cut(version: str, limit: int) -> None:
+    result = {"stdout": "x" * limit, "stderr": "x" * (limit - 1)}
+    body = json.dumps({"status": "Succeeded", "result": result}).encode()
+    with scripted_server(always(Answer(body=body))) as server:
+        pool = client(server.url, api_version=version)
+        execution = pool.execute(IDENTIFIER, "1", timeout_seconds=20, deadline=Deadline.after(30))
+    assert (execution.stdout_cut, execution.stderr_cut) == (True, False)
+
+
+def test_a_file_longer_than_asked_for_is_not_read_to_its_end() -> None:
+    with scripted_server(always(Answer(body=b"12345"))) as server:
+        pool = client(server.url)
+        assert pool.download(IDENTIFIER, "a", deadline=Deadline.after(30), limit_bytes=5) == b"12345"
+        with pytest.raises(errors.PoolLimitExceeded):
+            pool.download(IDENTIFIER, "a", deadline=Deadline.after(30), limit_bytes=4)
+
+
 @pytest.mark.parametrize(
     "endpoint", ["", "pool", "http://pool.example/x", "ftp://127.0.0.1", "http://127.0.0.1.example"]
 )

@@ -206,6 +206,33 @@ def test_function_timeout(serve_app: ServeApp, caplog: pytest.LogCaptureFixture)
     assert caplog.text.count("Timeout value of 1 s exceeded") == 2
 
 
+def test_invocation_that_ran_out_of_time_in_the_queue_never_runs(
+    serve_app: ServeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHON_THREADPOOL_THREAD_COUNT", "1")
+    client = serve_app(
+        """
+        import threading
+        release = threading.Event()
+        CALLS = []
+
+        @app.route()
+        def slow(req: func.HttpRequest) -> str:
+            release.wait(60)
+
+        @app.route()
+        def note(req: func.HttpRequest) -> str:
+            CALLS.append(req.params["name"])
+            return " ".join(CALLS)
+        """,
+        files={"host.json": '{"version": "2.0", "functionTimeout": "00:00:01"}'},
+    )
+    assert client.get("/api/slow").status_code == 500
+    assert client.get("/api/note?name=queued").status_code == 500
+    __import__("function_app").release.set()
+    assert client.get("/api/note?name=later").text == "later"
+
+
 def test_too_many_requests(serve_app: ServeApp) -> None:
     client = serve_app(
         """

@@ -92,6 +92,17 @@ def test_ready_line_listing_and_end(start: Any, tmp_path: Path) -> None:
     assert "Function queued does not run: this host does not run queueTrigger functions yet." in log
 
 
+def test_caller_who_hangs_up_in_the_middle_of_a_body_leaves_no_trace(start: Any) -> None:
+    host = start("--port", "0")
+    url = host.ready()["url"]
+    with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=SECONDS) as caller:
+        caller.sendall(b"POST /api/hello HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nhalf")
+    assert httpx.post(f"{url}/api/hello", content=b"whole").text == "whole"
+    _, log = host.end()
+    assert "Traceback" not in log
+    assert log.count("Executing 'Functions.hello'") == 1
+
+
 def test_keys_are_in_the_ready_line_and_not_in_the_log(start: Any) -> None:
     host = start("--port", "0", "--enable-auth")
     ready = host.ready()
