@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 TERMINATE = "TERMINATE"
 PYTHON_LABELS = frozenset({"python", "py", "python3"})
 SHELL_MAGICS = {"sh": "%%sh", "bash": "%%bash", "shell": "%%bash"}
+RUN_LABELS = PYTHON_LABELS | SHELL_MAGICS.keys()
 
 _LAST_LINE_TERMINATE = re.compile(r"(?:^|\n)[ \t]*TERMINATE[ \t.!*`]*\Z")
 _ENDS_WITH_TERMINATE = re.compile(r"\bTERMINATE[\s.!*`_]*\Z")
@@ -35,11 +36,15 @@ class UnsupportedLanguage(ValueError):
 def _parser() -> MarkdownIt:
     from markdown_it import MarkdownIt
 
-    return MarkdownIt("commonmark")
+    # As HTML, a tag such as a reasoning model's </think> would swallow a fence below it. Nobody reads the inline parts.
+    parser = MarkdownIt("commonmark").disable(["html_block", "inline"])
+    # The first parse fills the parser's tables, and a second thread would meet them half full.
+    parser.parse("text")
+    return parser
 
 
 def fenced_code(message: str) -> list[FencedCode]:
-    """The fenced blocks of a Markdown message, in order, as CommonMark defines them.
+    """The fenced blocks of a Markdown message, in order, as CommonMark defines them, also between HTML tags.
 
     A fence that is never closed reaches to the end of the message. TERMINATE as the last line of a block
     is the model's word to us, not code.
@@ -55,8 +60,13 @@ def fenced_code(message: str) -> list[FencedCode]:
 
 
 def says_finished(message: str) -> bool:
-    """Whether a message ends the chat: its last word is TERMINATE and it brings no code to run first."""
-    return bool(_ENDS_WITH_TERMINATE.search(message)) and not fenced_code(message)
+    """Whether a message ends the chat: its last word is TERMINATE and no block of it is labelled as code to run.
+
+    An answer may show output, a table or a configuration in a fence of its own.
+    """
+    return bool(_ENDS_WITH_TERMINATE.search(message)) and not any(
+        block.language in RUN_LABELS for block in fenced_code(message)
+    )
 
 
 def without_terminate(message: str) -> str:

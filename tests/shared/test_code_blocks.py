@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+import threading
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared import code_blocks
 from shared.code_blocks import (
+    RUN_LABELS,
     FencedCode,
     MarkdownBlocks,
     UnsupportedLanguage,
@@ -35,6 +40,9 @@ CODE_LINES = st.lists(
         ("```python\nprint(1)\nTERMINATE", [FencedCode("python", "print(1)")]),
         ("```\r\nx = 1\r\n```", [FencedCode("", "x = 1")]),
         ("```python\n```", []),
+        ("<think>\nplan\n\n</think>\n```python\n1\n```", [FencedCode("python", "1")]),
+        ("</think>\n```python\n1\n```", [FencedCode("python", "1")]),
+        ("<details>\n```python\n1\n```\n</details>", [FencedCode("python", "1")]),
         ("Use `print(1)` here.", []),
         ("", []),
     ],
@@ -56,7 +64,30 @@ def test_a_block_comes_out_as_it_was_written(lines: list[str]) -> None:
 def test_any_message_can_be_read(message: str) -> None:
     blocks = fenced_code(message)
     assert all(block.code.strip() for block in blocks)
-    assert not (blocks and says_finished(message))
+    assert not (says_finished(message) and RUN_LABELS & {block.language for block in blocks})
+
+
+def test_threads_that_meet_at_the_first_message_all_find_its_block() -> None:
+    found: list[list[FencedCode]] = []
+
+    def read(barrier: threading.Barrier) -> None:
+        barrier.wait(10)
+        found.append(fenced_code("```python\n1\n```"))
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(100):
+            code_blocks._parser.cache_clear()
+            barrier = threading.Barrier(8)
+            threads = [threading.Thread(target=read, args=(barrier,)) for _ in range(8)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(10)
+    finally:
+        sys.setswitchinterval(interval)
+    assert found == [[FencedCode("python", "1")]] * 800
 
 
 @pytest.mark.parametrize("content", [None, 3, [{"type": "image_url"}], [{"text": "hello"}]])
@@ -70,6 +101,18 @@ def test_the_last_word_ends_the_chat(end: str) -> None:
     assert says_finished(message)
     assert without_terminate(message).startswith("The answer is 42.")
     assert "TERMINATE" not in without_terminate(message)
+
+
+@pytest.mark.parametrize("label", ["text", "", "json", "csv", "output"])
+def test_an_answer_may_show_something_in_a_fence(label: str) -> None:
+    message = f"The output was:\n```{label}\n13.49\n```\nTERMINATE"
+    assert says_finished(message)
+    assert without_terminate(message) == f"The output was:\n```{label}\n13.49\n```"
+
+
+@pytest.mark.parametrize("label", ["python", "Py", "python3", "sh", "bash", "shell"])
+def test_code_runs_before_the_chat_ends(label: str) -> None:
+    assert not says_finished(f"```{label}\n13.49\n```\nTERMINATE")
 
 
 @pytest.mark.parametrize(
