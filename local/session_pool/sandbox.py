@@ -20,7 +20,8 @@ DATA, HOME, SOCKETS = "/mnt/data", "/home/session", "/run/session"
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 _SETTINGS = (
     *("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives"),
-    *("fonts", "ssl", "ca-certificates", "localtime"),
+    # Not all of ssl: it has a directory of private keys, which root's sandbox could read.
+    *("fonts", "ssl/certs", "ssl/openssl.cnf", "ca-certificates", "localtime"),
 )
 _NETWORK_SETTINGS = ("resolv.conf", "nsswitch.conf", "hosts")
 _ACCOUNT = "session:x:1000:1000::/home/session:/bin/sh\n"
@@ -96,7 +97,9 @@ def arguments(sockets: Path, programs: Sequence[str], limits: Limits, network: b
     for path in ("/dev/shm", "/tmp", HOME, "/var/tmp"):  # noqa: S108  # inside the sandbox
         options += ["--size", small, "--tmpfs", path]
     options += ["--size", str(limits.disk_bytes), "--tmpfs", DATA, "--bind", str(sockets), SOCKETS]
-    return [*options, "--remount-ro", "/dev", "--chdir", HOME]
+    # Started by root, the sandbox's user is the host's root under another name: in a writable /proc it could set
+    # kernel.core_pattern, and with it run programs on the host.
+    return [*options, "--remount-ro", "/proc", "--remount-ro", "/dev", "--chdir", HOME]
 
 
 def accounts() -> Iterator[tuple[str, str]]:
