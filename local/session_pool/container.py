@@ -11,16 +11,18 @@ import signal
 import socket
 import tempfile
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from local.session_pool import launch
 from local.session_pool.launch import Isolation, Launched
 from local.session_pool.sandbox import DATA, HOME, SOCKETS
 
 START_SECONDS = 30.0
-STOP_SECONDS = 10.0
+STOP_SECONDS = 5.0
+_T = TypeVar("_T")
+_FORGED = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 
 class ContainerLost(Exception):
@@ -49,7 +51,44 @@ class Process:
         if self.alive:
             with contextlib.suppress(ContainerLost):
                 await self._container.tell({"kill": self._pid})
-            await asyncio.wait_for(self.wait(), STOP_SECONDS)
+            try:
+                await asyncio.wait_for(self.wait(), STOP_SECONDS)
+            except asyncio.TimeoutError:
+                # Code in the container can stop its first process.
+                await self._container.stop()
+
+
+class SocketFolder:
+    """A directory for the sockets of one interpreter, which this process and those in the container share.
+
+    Code in a container can put a link in its place. It is therefore held by a descriptor, and what is written there
+    is new.
+
+    Attributes:
+        path: as this process sees it, until `close`.
+        inside: as the container's processes do.
+    """
+
+    def __init__(self, parent: int, inside: str) -> None:
+        # A Unix socket's path may have 108 bytes.
+        name = uuid.uuid4().hex[:6]
+        os.mkdir(name, dir_fd=parent)
+        self._handle = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
+        self.inside = f"{inside}/{name}"
+        held = Path(f"/proc/self/fd/{self._handle}")
+        self.path = held if held.exists() else Path(self.inside)
+
+    def write(self, name: str, text: str) -> None:
+        """Makes a file that only the user of the container can read."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+        with open(os.open(name, flags, 0o600, dir_fd=self._handle), "w", encoding="utf-8") as file:
+            file.write(text)
+
+    def close(self) -> None:
+        """Lets go of it; the directory stays as long as its container."""
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1
 
 
 class Container:
@@ -74,7 +113,7 @@ class Container:
         self._start_reply: asyncio.Future[Process] | None = None
         self._one_at_a_time = asyncio.Lock()
         self._running: dict[int, asyncio.Future[int]] = {}
-        self._data_handle = -1
+        self._data_handle = self._sockets_handle = -1
 
     @classmethod
     async def start(cls, folder: Path, isolation: Isolation) -> Container:
@@ -122,13 +161,13 @@ class Container:
         text = json.dumps(value)
         return value if self._sandboxed or self.data not in text else json.loads(text.replace(self.data, DATA))
 
-    def socket_folder(self) -> tuple[Path, str]:
-        """A new directory for sockets, as this process sees it and as the container's do."""
-        # A Unix socket's path may have 108 bytes.
-        name = uuid.uuid4().hex[:6]
-        path = self._root / "s" / name
-        path.mkdir()
-        return path, f"{SOCKETS}/{name}" if self._sandboxed else str(path)
+    def socket_folder(self) -> SocketFolder:
+        """A new directory for sockets; the caller closes it.
+
+        Raises:
+            OSError: the container has no room for it, or code in it has put something else in its place.
+        """
+        return SocketFolder(self._sockets_handle, SOCKETS if self._sandboxed else str(self._root / "s"))
 
     async def spawn(
         self, command: Sequence[str], environment: Mapping[str, str], streams: Sequence[int] = ()
@@ -149,7 +188,7 @@ class Container:
             with open(os.devnull, "r+b") as null:
                 request = {"start": list(command), "cwd": self.home, "env": dict(environment)}
                 await self.tell(request, streams or [null.fileno()] * 3)
-                return await asyncio.wait_for(self._start_reply, START_SECONDS)
+                return await _answered(self._start_reply)
 
     async def tell(self, request: Mapping[str, Any], streams: Sequence[int] = ()) -> None:
         """Sends a request to the container's first process.
@@ -181,23 +220,23 @@ class Container:
             self._writer.close()
         if self._control is not None:
             self._control.close()
-        if self._data_handle >= 0:
-            os.close(self._data_handle)
-            self._data_handle = -1
+        for handle in {self._data_handle, self._sockets_handle} - {-1}:
+            os.close(handle)
+        self._data_handle = self._sockets_handle = -1
         await asyncio.to_thread(shutil.rmtree, self._root, ignore_errors=True)
 
     async def _start(self, isolation: Isolation) -> None:
-        for name in ("s", "home", "data"):
-            (self._root / name).mkdir()
         self._control, there = socket.socketpair()
         self._control.setblocking(False)
         with there:
             if isolation.sandboxed:
-                self._launched = await launch.sandboxed(isolation, there, self._root / "s")
+                self._launched = await launch.sandboxed(isolation, there, self._root.name)
             else:
+                for name in ("s", "home", "data"):
+                    (self._root / name).mkdir()
                 self._launched = await launch.plain(isolation, there)
         reports, self._writer = await asyncio.open_connection(sock=self._control.dup())
-        ready = await asyncio.wait_for(reports.readline(), START_SECONDS)
+        ready = await _answered(reports.readline())
         if not ready:
             raise ContainerLost(f"the container did not start: {self._launched.complaint()}")
         self._listening = asyncio.create_task(self._listen(reports))
@@ -205,17 +244,20 @@ class Container:
             limits = isolation.limits.of_a_process(grouped=self._launched.group is not None)
             await self.tell({"limits": limits})
             self._data_handle = os.open(f"/proc/{self._launched.pid}/root{DATA}", os.O_RDONLY | os.O_DIRECTORY)
+            self._sockets_handle = os.open(f"/proc/{self._launched.pid}/root{SOCKETS}", os.O_RDONLY | os.O_DIRECTORY)
+        else:
+            self._sockets_handle = os.open(self._root / "s", os.O_RDONLY | os.O_DIRECTORY)
 
     async def _listened(self) -> None:
         if self._listening is not None:
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._listening, STOP_SECONDS)
+            await asyncio.wait([self._listening], timeout=STOP_SECONDS)
 
     async def _listen(self, reports: asyncio.StreamReader) -> None:
         try:
             while line := await reports.readline():
                 self._hear(json.loads(line))
-        except ConnectionError:
+        except (ConnectionError, *_FORGED):
+            # Code in the container may have got hold of the socket.
             pass
         for ended in self._running.values():
             ended.set_result(-signal.SIGKILL)
@@ -225,10 +267,11 @@ class Container:
     def _hear(self, report: Mapping[str, Any]) -> None:
         if "started" in report:
             pid = int(report["started"])
-            self._running[pid] = asyncio.get_running_loop().create_future()
-            self._reply_to_start(Process(self, pid, self._running[pid]))
+            ended = self._running.setdefault(pid, asyncio.get_running_loop().create_future())
+            self._reply_to_start(Process(self, pid, ended))
         elif "ended" in report:
-            self._running.pop(report["ended"]).set_result(int(report["code"]))
+            code = int(report["code"])
+            self._running.pop(report["ended"]).set_result(code)
         else:
             self._reply_to_start(RuntimeError(report["failed"]))
 
@@ -239,3 +282,10 @@ class Container:
             self._start_reply.set_result(reply)
         else:
             self._start_reply.set_exception(reply)
+
+
+async def _answered(answer: Awaitable[_T]) -> _T:
+    try:
+        return await asyncio.wait_for(answer, START_SECONDS)
+    except asyncio.TimeoutError:
+        raise ContainerLost("its first process does not answer") from None

@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 import json
 import queue
+import secrets
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,13 +15,16 @@ from typing import Any
 from jupyter_client.asynchronous.client import AsyncKernelClient
 
 from local.session_pool.container import Container, Process, SocketFolder
-from local.session_pool.outcome import ABORTED, Outcome, timeout_text, without_colours
+from local.session_pool.outcome import ABORTED, Outcome, timeout_text, value_of, without_colours
 
 READY_SECONDS = 60.0
 INTERRUPT_GRACE_SECONDS = 2.0
 # A frame of its own would be enough, but a dead kernel sends none: the wait is cut to look at the process.
 POLL_SECONDS = 0.25
 _STARTUP = Path(__file__).with_name("kernel_startup.py")
+# What becomes of a message that code in the kernel has sent in its place, of any form.
+_FORGED = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+_CHANNELS = ("shell", "iopub", "stdin", "control", "hb")
 _RESULT_TYPE = "application/x-session-result"
 
 
@@ -49,16 +54,15 @@ class Kernel:
         try:
             sockets.write("kernel.json", json.dumps({**description, "ip": f"{sockets.inside}/k"}))
             command = [python, "-m", "ipykernel_launcher", "-f", f"{sockets.inside}/kernel.json"]
-            process = await container.spawn(
-                [*command, "--HistoryManager.enabled=False"], _environment(container.home)
-            )
+            process = await container.spawn([*command, "--HistoryManager.enabled=False"], _environment(container.home))
         except BaseException:
             sockets.close()
             raise
         client = AsyncKernelClient()
         kernel = cls(process, client, sockets)
         try:
-            client.load_connection_info({**description, "ip": str(sockets.path / "k")})
+            outside: Any = {**description, "ip": str(sockets.path / "k")}
+            client.load_connection_info(outside)
             client.start_channels(stdin=False, hb=False)
             await client.wait_for_ready(timeout=READY_SECONDS)
             installed = await kernel.execute(
@@ -109,7 +113,7 @@ class Kernel:
         await self._process.kill()
         # An execution that still reads finds the process dead and closes them.
         if not self._following:
-            self._client.stop_channels()
+            self._disconnect()
 
     def _ended(self, succeeded: bool, output: _Output, stderr: str, began: float, kernel_lost: bool = False) -> Outcome:
         result = "" if output.result is _NO_RESULT or not succeeded else output.result
@@ -126,7 +130,7 @@ class Kernel:
         finally:
             self._following = False
             if not self.alive:
-                self._client.stop_channels()
+                self._disconnect()
 
     async def _read(self, request: str, output: _Output, until: float) -> str:
         while True:
@@ -135,18 +139,24 @@ class Kernel:
                 return "timeout"
             try:
                 message = await self._client.get_iopub_msg(timeout=min(left, POLL_SECONDS))
+                if message["parent_header"].get("msg_id") == request and output.take(message):
+                    return "idle"
             except queue.Empty:
                 if not self.alive:
                     return "dead"
+            except _FORGED:
                 continue
-            if message["parent_header"].get("msg_id") == request and output.take(message):
-                return "idle"
 
     async def _drop_replies(self) -> None:
         # All that they say has come over the output channel too; unread, they would pile up.
         for channel in (self._client.shell_channel, self._client.control_channel):
             while await channel.msg_ready():
-                await channel.get_msg(timeout=0)
+                with suppress(*_FORGED):
+                    await channel.get_msg(timeout=0)
+
+    def _disconnect(self) -> None:
+        self._client.stop_channels()
+        self._sockets.close()
 
     def _interrupt(self) -> None:
         channel = self._client.control_channel
@@ -196,10 +206,16 @@ class _Output:
 
 def _value(data: dict[str, Any]) -> Any:
     try:
-        return json.loads(data[_RESULT_TYPE], parse_constant=str)
-    except (KeyError, TypeError, ValueError, RecursionError):
+        return value_of(data[_RESULT_TYPE])
+    except (KeyError, TypeError, ValueError):
         # No JSON form, or one that code in the session has forged.
         return str(data.get("text/plain", ""))
+
+
+def _connection() -> dict[str, Any]:
+    """What a kernel and its client have to agree on, but for the sockets' path, which each sees in its own way."""
+    ports = {f"{name}_port": number for number, name in enumerate(_CHANNELS, 1)}
+    return {"transport": "ipc", "key": secrets.token_hex(), "signature_scheme": "hmac-sha256", **ports}
 
 
 def _environment(home: str) -> dict[str, str]:

@@ -81,20 +81,20 @@ async def plain(isolation: Isolation, control: socket.socket) -> Launched:
     return await _started([*_command(isolation, str(INIT), control), "adopt"], [control.fileno()])
 
 
-async def sandboxed(isolation: Isolation, control: socket.socket, sockets: Path) -> Launched:
+async def sandboxed(isolation: Isolation, control: socket.socket, name: str) -> Launched:
     """Starts it in the sandbox, under its limits from the first instruction on.
 
     Args:
         isolation: how containers are made.
         control: the socket that it serves.
-        sockets: the directory that both sides see.
+        name: of its control group, unique in this process.
 
     Raises:
         OSError: no control group could be made.
         RuntimeError: bubblewrap did not start.
     """
     limits = isolation.limits
-    options = sandbox.arguments(sockets, isolation.programs, limits, isolation.network)
+    options = sandbox.arguments(isolation.programs, limits, isolation.network)
     with _Descriptors() as descriptors:
         options += ["--ro-bind-data", str(descriptors.holding(INIT.read_bytes())), _INIT_INSIDE]
         for path, text in sandbox.accounts():
@@ -110,7 +110,6 @@ async def sandboxed(isolation: Isolation, control: socket.socket, sockets: Path)
         try:
             launched.pid = await asyncio.to_thread(_child_pid, info)
             if cgroup.available():
-                name = sockets.parent.name
                 launched.group = cgroup.ControlGroup(name, memory_bytes=limits.memory_bytes, processes=limits.processes)
                 launched.group.take(launched.pid)
             os.write(release, b"1")

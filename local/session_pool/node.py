@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from local.session_pool.container import Container, Process
-from local.session_pool.outcome import ABORTED, Outcome, timeout_text
+from local.session_pool.container import Container, Process, SocketFolder
+from local.session_pool.outcome import ABORTED, Outcome, timeout_text, value_of
 
 READY_SECONDS = 30.0
 # What waits for a timer or the network cannot be interrupted from inside, so the process is ended.
@@ -41,21 +41,40 @@ class NodeContext:
             ContainerLost: the container has ended.
             RuntimeError: it did not become ready.
         """
-        folder, inside = container.socket_folder()
-        (folder / "context.js").write_text(_SCRIPT.read_text("utf-8"), "utf-8")
+        folder = container.socket_folder()
+        try:
+            folder.write("context.js", _SCRIPT.read_text("utf-8"))
+            return await cls._connected(container, node, folder)
+        finally:
+            folder.close()
+
+    @classmethod
+    async def _connected(cls, container: Container, node: str, folder: SocketFolder) -> NodeContext:
         connected: asyncio.Future[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = (
             asyncio.get_running_loop().create_future()
         )
-        server = await asyncio.start_unix_server(
-            lambda reader, writer: connected.set_result((reader, writer)), str(folder / "n"), limit=LINE_BYTES_MAX
-        )
-        async with server:
-            context = await cls._spawned(container, [node, f"{inside}/context.js", f"{inside}/n"])
+
+        def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            # Any process of the container can connect, and more than once.
+            if connected.done():
+                writer.close()
+            else:
+                connected.set_result((reader, writer))
+
+        server = await asyncio.start_unix_server(accept, str(folder.path / "n"), limit=LINE_BYTES_MAX)
+        try:
+            context = await cls._spawned(container, [node, f"{folder.inside}/context.js", f"{folder.inside}/n"])
             try:
                 context._reader, context._writer = await asyncio.wait_for(connected, READY_SECONDS)
+            except asyncio.TimeoutError:
+                await context.stop()
+                raise RuntimeError("node did not become ready") from None
             except BaseException:
                 await context.stop()
                 raise
+        finally:
+            # Not `async with`: from Python 3.12 on that waits until the connection ends, too.
+            server.close()
         return context
 
     @classmethod
@@ -95,7 +114,7 @@ class NodeContext:
             stderr = (stderr + reply["error"])[:stream_length]
         milliseconds = round((time.monotonic() - began) * 1000)
         succeeded = reply.get("ok") is True
-        value = reply.get("value", "") if succeeded else ""
+        value = _value(reply) if succeeded else ""
         text, timed_out = reply.get("text", ""), bool(reply.get("timedOut"))
         return Outcome(succeeded, stdout, stderr, value, milliseconds, not self.alive, text=text, timed_out=timed_out)
 
@@ -121,11 +140,28 @@ class NodeContext:
             return {"ok": False, "timedOut": True}
         except (ConnectionError, ValueError):
             line = b""
-        if not line:
+        reply = _read_reply(line)
+        if not reply:
             await self._process.kill()
-            return {}
-        reply: dict[str, Any] = json.loads(line)
         return reply
+
+
+def _read_reply(line: bytes) -> dict[str, Any]:
+    """A reply; empty if it is none, as code in the context can write what it likes."""
+    try:
+        reply = value_of(line.decode("utf-8"))
+    except ValueError:
+        return {}
+    texts = ("json", "text", "error")
+    is_reply = isinstance(reply, dict) and all(isinstance(reply.get(name, ""), str) for name in texts)
+    return reply if is_reply else {}
+
+
+def _value(reply: dict[str, Any]) -> Any:
+    try:
+        return value_of(reply["json"])
+    except (KeyError, ValueError):
+        return reply.get("text", "")
 
 
 class _Stream:

@@ -1,6 +1,6 @@
 // Runs inside a container: evaluates what the emulator sends, in one context that keeps its variables.
 // Lines of JSON over the Unix socket that the only argument names: {"code", "milliseconds"} comes in,
-// {"ok", "value", "text", "error"} goes back; what the code prints goes to the process's own streams.
+// {"ok", "json", "text", "error"} goes back; what the code prints goes to the process's own streams.
 'use strict';
 const net = require('net');
 const readline = require('readline');
@@ -16,16 +16,16 @@ const context = vm.createContext(Object.assign(Object.create(null), {
 context.globalThis = context.global = context;
 
 function described(value) {
-  if (value === undefined) return { value: '', text: '' };
+  if (value === undefined) return { json: '""', text: '' };
   const text = typeof value === 'string' ? value : util.inspect(value);
-  if (typeof value === 'number' && !Number.isFinite(value)) return { value: String(value).toLowerCase(), text };
+  if (typeof value === 'number' && !Number.isFinite(value)) return { json: JSON.stringify(String(value).toLowerCase()), text };
   let json;
   try {
     json = JSON.stringify(value);
   } catch {
     json = undefined;
   }
-  return { value: json === undefined ? text : JSON.parse(json), text };
+  return { json: json === undefined ? JSON.stringify(text) : json, text };
 }
 
 async function evaluate({ code, milliseconds }) {

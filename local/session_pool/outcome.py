@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 ABORTED = "Execution aborted"
 TIMED_OUT = "Request timed out waiting for code execution to complete"
+DEPTH_MAX = 100
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 
 
@@ -66,6 +70,33 @@ def timeout_text(seconds: float, told: bool) -> str:
         told: whether the caller chose them.
     """
     return f"{TIMED_OUT} after {seconds:g} seconds" if told else TIMED_OUT
+
+
+def value_of(text: str) -> Any:
+    """The value of JSON that code in a session has written; numbers that JSON does not have become text.
+
+    Raises:
+        ValueError: it is no JSON, or nested deeper than a reply can be.
+    """
+    try:
+        value = json.loads(text, parse_constant=str, parse_float=_number)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    level = [value]
+    for _ in range(DEPTH_MAX):
+        level = [inner for outer in level for inner in _inside(outer)]
+        if not level:
+            return value
+    raise ValueError("nested too deeply")
+
+
+def _number(text: str) -> Any:
+    number = float(text)
+    return number if math.isfinite(number) else text
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
 def without_colours(text: str) -> str:

@@ -24,6 +24,7 @@ _SETTINGS = (
     *("fonts", "ssl/certs", "ssl/openssl.cnf", "ca-certificates", "localtime"),
 )
 _NETWORK_SETTINGS = ("resolv.conf", "nsswitch.conf", "hosts")
+_SOCKETS_BYTES = 1 << 20
 _ACCOUNT = "session:x:1000:1000::/home/session:/bin/sh\n"
 _GROUP = "session:x:1000:\n"
 INSTALL_HINT = "Install bubblewrap (Debian and Ubuntu: sudo apt install bubblewrap)"
@@ -72,11 +73,10 @@ def missing() -> str:
     return ""
 
 
-def arguments(sockets: Path, programs: Sequence[str], limits: Limits, network: bool) -> list[str]:
+def arguments(programs: Sequence[str], limits: Limits, network: bool) -> list[str]:
     """bubblewrap's options, without the command that it runs; its root is still writable, for further files.
 
     Args:
-        sockets: the host's directory for the kernels' sockets, seen inside as `SOCKETS`.
         programs: interpreters that have to be there, wherever they are installed.
         limits: sizes of the directories.
         network: share the host's network.
@@ -96,7 +96,7 @@ def arguments(sockets: Path, programs: Sequence[str], limits: Limits, network: b
     options += ["--proc", "/proc", "--dev", "/dev"]
     for path in ("/dev/shm", "/tmp", HOME, "/var/tmp"):  # noqa: S108  # inside the sandbox
         options += ["--size", small, "--tmpfs", path]
-    options += ["--size", str(limits.disk_bytes), "--tmpfs", DATA, "--bind", str(sockets), SOCKETS]
+    options += ["--size", str(limits.disk_bytes), "--tmpfs", DATA, "--size", str(_SOCKETS_BYTES), "--tmpfs", SOCKETS]
     # Started by root, the sandbox's user is the host's root under another name: in a writable /proc it could set
     # kernel.core_pattern, and with it run programs on the host.
     return [*options, "--remount-ro", "/proc", "--remount-ro", "/dev", "--chdir", HOME]

@@ -6,7 +6,6 @@ and read.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +14,7 @@ from urllib.parse import unquote
 from local.session_pool import errors
 from local.session_pool.execution import ExecutionRecord, ExecutionRequest
 from local.session_pool.files import FileInfo
-from local.session_pool.outcome import Outcome
+from local.session_pool.outcome import Outcome, value_of
 from local.session_pool.wire import dialect
 from local.session_pool.wire.dialect import Call, Dialect, Operation
 
@@ -105,6 +104,6 @@ def _value(outcome: Outcome) -> Any:
     if not outcome.text:
         return outcome.result if outcome.result is not None else ""
     try:
-        return json.loads(outcome.text, parse_constant=str)
-    except (ValueError, RecursionError):
+        return value_of(outcome.text)
+    except ValueError:
         return outcome.text
