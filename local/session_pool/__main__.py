@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
 import secrets
 import shlex
@@ -19,7 +18,6 @@ from local.session_pool import config, sandbox
 from local.session_pool.app import PoolApp, create_app
 from local.session_pool.auth import KeySet, TokenCheck, keys_at
 from local.session_pool.config import ConfigError, PoolConfig
-from local.session_pool.container import Container, ContainerLost
 from local.session_pool.faults import Fault, Faults, parse_rule
 from local.session_pool.kinds import kind_of
 from local.session_pool.launch import Isolation
@@ -27,7 +25,8 @@ from local.session_pool.metadata import Metadata
 from local.session_pool.sessions import SessionPool
 from local.session_pool.tls import write_certificate
 
-AUDIENCE = "https://dynamicsessions.io"
+# Semantic Kernel still asks for the service's former name.
+AUDIENCES = ("https://dynamicsessions.io", "https://acasessions.io")
 SUBSCRIPTION = "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/local/sessionPools/"
 IDENTITY_PATH = "/.local/identity"
 UNPROTECTED = "code in the session pool runs as you, on this machine"
@@ -40,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         pools = config.read(options.config) if options.config else [_single(options)]
-        sandboxed = _sandboxed(options, pools)
+        sandboxed = _sandboxed(options)
         with tempfile.TemporaryDirectory(prefix="session-pool-") as folder:
             _serve(options, pools, sandboxed, Path(folder))
     except (ConfigError, ValueError) as error:
@@ -67,7 +66,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     access = parser.add_argument_group("who may call")
     access.add_argument("--auth", choices=("entra", "none"), default="entra", help="check tokens (default), or do not")
-    access.add_argument("--audience", default=AUDIENCE, help="whom tokens have to be for")
+    access.add_argument(
+        "--audience", help="whom tokens have to be for, instead of the service's present and former name"
+    )
     access.add_argument("--jwks-url", help="public keys of another identity endpoint; by default it brings its own")
     access.add_argument("--token-lifetime", type=int, default=identity.DEFAULT_LIFETIME_SECONDS, help="in seconds")
     access.add_argument("--host", default=serve.LOOPBACK, help="address to listen on; others than loopback: --expose")
@@ -99,7 +100,7 @@ def _single(options: argparse.Namespace) -> PoolConfig:
     )
 
 
-def _sandboxed(options: argparse.Namespace, pools: Sequence[PoolConfig]) -> bool:
+def _sandboxed(options: argparse.Namespace) -> bool:
     """Whether containers are made in the sandbox.
 
     Raises:
@@ -109,24 +110,10 @@ def _sandboxed(options: argparse.Namespace, pools: Sequence[PoolConfig]) -> bool
         word = "WARNING" if options.unsafe_no_sandbox else "Note"
         sys.stderr.write(f"{word}: without a sandbox, {UNPROTECTED}.\n")
         return False
-    reason = sandbox.missing() or _tried(options.kernel_python)
+    reason = sandbox.missing()
     if reason:
         raise ConfigError(f"{reason} Or say --unsafe-no-sandbox: then {UNPROTECTED}.")
     return True
-
-
-def _tried(python: str) -> str:
-    """Why no container can be made here; empty when one could."""
-
-    async def make() -> None:
-        with tempfile.TemporaryDirectory(prefix="sp-") as folder:
-            await (await Container.start(Path(folder), Isolation((python,)))).stop()
-
-    try:
-        asyncio.run(make())
-    except (ContainerLost, OSError, RuntimeError) as error:
-        return f"The sandbox does not start here: {error}."
-    return ""
 
 
 def _serve(options: argparse.Namespace, pools: Sequence[PoolConfig], sandboxed: bool, folder: Path) -> None:
@@ -167,8 +154,9 @@ def _identity(options: argparse.Namespace) -> tuple[TokenCheck | None, dict[str,
     """Who checks tokens, the variables that lead to them, and the endpoint that gives them."""
     if options.auth == "none":
         return None, {}, []
+    audiences = (options.audience,) if options.audience else AUDIENCES
     if options.jwks_url:
-        return TokenCheck(keys_at(options.jwks_url), options.audience), {}, []
+        return TokenCheck(keys_at(options.jwks_url), *audiences), {}, []
     header = secrets.token_hex(16)
     own = identity.Identity(header, options.token_lifetime)
 
@@ -178,7 +166,7 @@ def _identity(options: argparse.Namespace) -> tuple[TokenCheck | None, dict[str,
     key_set: KeySet = keys
     variables = {"IDENTITY_ENDPOINT": f"{{url}}{IDENTITY_PATH}/msi/token", "IDENTITY_HEADER": header}
     mount = Mount(IDENTITY_PATH, app=identity.create_app(own))
-    return TokenCheck(key_set, options.audience), variables, [mount]
+    return TokenCheck(key_set, *audiences), variables, [mount]
 
 
 def _pool_app(

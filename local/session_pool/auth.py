@@ -44,14 +44,14 @@ class TokenCheck:
 
     Args:
         key_set: gives the public keys.
-        audience: whom tokens have to be for; a trailing slash makes no difference.
+        audiences: whom tokens may be for; a trailing slash makes no difference.
         clock: seconds since the epoch, for the age of a token.
     """
 
-    def __init__(self, key_set: KeySet, audience: str, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, key_set: KeySet, *audiences: str, clock: Callable[[], float] = time.time) -> None:
         self._key_set = key_set
         self._clock = clock
-        self._audience = [audience.rstrip("/"), audience.rstrip("/") + "/"]
+        self._audiences = [audience.rstrip("/") + end for audience in audiences for end in ("", "/")]
         self._keys: dict[str, jwt.PyJWK] = {}
         self._fetched_at = float("-inf")
         self._lock = asyncio.Lock()
@@ -72,7 +72,7 @@ class TokenCheck:
         try:
             key = await self._key(jwt.get_unverified_header(token).get("kid", ""))
             claims = jwt.decode(
-                token, key.key, algorithms=["RS256"], audience=self._audience, options={"require": ["exp"]}
+                token, key.key, algorithms=["RS256"], audience=self._audiences, options={"require": ["exp"]}
             )
         except (jwt.PyJWTError, KeyError):
             raise Refusal(401) from None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -73,7 +74,9 @@ def _bounded() -> Iterator[None]:
 @contextmanager
 def _emulator(options: Sequence[str]) -> Iterator[dict[str, str]]:
     python = os.environ.get("POOL_PYTHON") or str(REPOSITORY / ".venv/bin/python")
-    command = [python, "-m", "local.session_pool", "--json", "--with-parent", *options]
+    # The code is the tests' own: without bubblewrap it may run unprotected.
+    sandbox = [] if shutil.which("bwrap") else ["--trusted-code-only"]
+    command = [python, "-m", "local.session_pool", "--json", "--with-parent", *sandbox, *options]
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
             command, cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
