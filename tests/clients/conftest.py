@@ -7,15 +7,20 @@ runs its tests. `POOL_PYTHON` names the emulator's interpreter (`.venv/bin/pytho
 
 from __future__ import annotations
 
+import re
 import signal
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
 from local.session_pool.fixture import running_pool
 
 TEST_SECONDS = 60
+README = Path(__file__).parents[2] / "local" / "session_pool" / "README.md"
 
 # Where a client is not installed its tests are not collected, unless its file is named.
 _CLIENTS = {
@@ -51,3 +56,17 @@ def _bounded() -> Iterator[None]:
     yield
     signal.alarm(0)
     signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture
+def readme_prints(pool: str) -> Callable[[str], str]:
+    """What the Python example of the pool's README with these words prints."""
+    blocks: list[str] = re.findall(r"```python\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
+
+    def run(words: str) -> str:
+        [code] = [block for block in blocks if words in block]
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run

@@ -140,3 +140,7 @@ def test_a_token_that_is_refused_is_a_connection_error(pool: str, tmp_path: Path
     executor = ACADynamicSessionsCodeExecutor(pool, Forged(), work_dir=tmp_path)
     with pytest.raises(ConnectionError):
         run(executor, "1")
+
+
+def test_the_readmes_example_prints_the_answer(readme_prints: Callable[[str], str]) -> None:
+    assert "42" in readme_prints("ACADynamicSessionsCodeExecutor")

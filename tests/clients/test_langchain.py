@@ -6,7 +6,7 @@ import base64
 import io
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -146,3 +146,7 @@ def test_a_forged_token_is_refused(pool: str) -> None:
     tool = SessionsPythonREPLTool(pool_management_endpoint=pool, access_token_provider=lambda: "forged")
     with pytest.raises(requests.HTTPError, match="401"):
         tool.invoke("1")
+
+
+def test_the_readmes_example_prints_the_answer(readme_prints: Callable[[str], str]) -> None:
+    assert "42" in readme_prints("SessionsPythonREPLTool")

@@ -172,3 +172,7 @@ def test_the_client_takes_no_endpoint_without_tls(pool: str) -> None:
     # HttpsUrl in sessions_python_settings.py.
     with pytest.raises(FunctionInitializationError, match="https"):
         SessionsPythonTool(pool_management_endpoint=pool.replace("https", "http"), auth_callback=lambda: "token")
+
+
+def test_the_readmes_example_prints_the_answer(readme_prints: Callable[[str], str]) -> None:
+    assert "42" in readme_prints("SessionsPythonTool")
