@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -109,7 +110,9 @@ class Operations:
         wanted = dialect.execution_request(asked.body, takes_commands=takes_commands, loose=self._loose)
         given = asked.request.headers.get("operation-id", "")
         execution_id = given if re.fullmatch(r"[\w-]{1,100}", given) else str(uuid.uuid4())
+        began = time.monotonic()
         session, new = await self._pool.enter(identifier)
+        allocated = time.monotonic()
         start = self._pool.begin if wanted.asynchronous else self._pool.execute
         record = await start(session, wanted, execution_id)
         query = f"api-version={dialect.version}&identifier={quote(identifier, safe='')}"
@@ -118,6 +121,8 @@ class Operations:
             "operation-location": f"/executions/{execution_id}?{query}",
             "x-ms-session-guid": session.guid,
             "x-ms-new-allocation": str(new).lower(),
+            "x-ms-allocation-time": _milliseconds(allocated - began),
+            "x-ms-overall-execution-time": _milliseconds(time.monotonic() - began),
         }
         if record.outcome is not None:
             headers["x-ms-container-execution-duration"] = str(record.outcome.milliseconds)
@@ -204,6 +209,10 @@ class Operations:
             "expireAt": rfc3339(self._pool.expires_at(session)),
             "etag": session.guid,
         }
+
+
+def _milliseconds(seconds: float) -> str:
+    return str(round(seconds * 1000))
 
 
 async def json_body(request: Request) -> Any:
