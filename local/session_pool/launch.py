@@ -8,17 +8,16 @@ import json
 import os
 import signal
 import socket
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
 
 from local.session_pool import cgroup, sandbox
 from local.session_pool.sandbox import Limits
 
 INIT = Path(__file__).with_name("container_init.py")
 _INIT_INSIDE = "/run/container_init.py"
+_ERROR_BYTES_READ = 65536
 _ERROR_BYTES_TOLD = 600
 
 
@@ -45,12 +44,13 @@ class Launched:
 
     Attributes:
         process: it, or the bubblewrap that it lives in.
+        errors: the end of its standard error that this process reads.
         pid: the process whose root directory is the container's; 0 without a sandbox.
         group: its control group, where there is one.
     """
 
     process: asyncio.subprocess.Process
-    errors: IO[bytes]
+    errors: int
     pid: int = 0
     group: cgroup.ControlGroup | None = None
 
@@ -62,13 +62,17 @@ class Launched:
             await self.process.wait()
         if self.group is not None:
             await asyncio.to_thread(self.group.remove)
-        self.errors.close()
+        if self.errors >= 0:
+            os.close(self.errors)
+            self.errors = -1
 
     def complaint(self) -> str:
         """The last of what it said on standard error."""
-        size = self.errors.seek(0, os.SEEK_END)
-        self.errors.seek(max(0, size - _ERROR_BYTES_TOLD))
-        return self.errors.read().decode("utf-8", "replace").strip()
+        try:
+            said = os.read(self.errors, _ERROR_BYTES_READ)
+        except BlockingIOError:
+            return ""
+        return said[-_ERROR_BYTES_TOLD:].decode("utf-8", "replace").strip()
 
 
 async def plain(isolation: Isolation, control: socket.socket) -> Launched:
@@ -125,17 +129,25 @@ def _command(isolation: Isolation, script: str, control: socket.socket) -> list[
 
 
 async def _started(command: Sequence[str], inherited: Sequence[int]) -> Launched:
-    errors = tempfile.TemporaryFile()  # noqa: SIM115  # closed with the process
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        pass_fds=inherited,
-        env={"PATH": "/usr/local/bin:/usr/bin:/bin"},
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=errors,
-        start_new_session=True,
-    )
-    return Launched(process, errors)
+    # Not a file: code in the container finds the descriptor in /proc, and could fill the host's disk.
+    own, childs = os.pipe()
+    os.set_blocking(own, False)
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            pass_fds=inherited,
+            env={"PATH": "/usr/local/bin:/usr/bin:/bin"},
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=childs,
+            start_new_session=True,
+        )
+    except BaseException:
+        os.close(own)
+        raise
+    finally:
+        os.close(childs)
+    return Launched(process, own)
 
 
 def _child_pid(info: int) -> int:
