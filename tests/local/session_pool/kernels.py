@@ -19,12 +19,14 @@ def kernel_python() -> str:
     return python
 
 
-def isolation(sandboxed: bool, limits: Limits | None = None, network: bool = False) -> Isolation:
+def isolation(
+    sandboxed: bool, limits: Limits | None = None, network: bool = False, programs: tuple[str, ...] = ()
+) -> Isolation:
     """How a test's containers are made; the test is skipped where there can be no sandbox, except in CI."""
     reason = sandbox.missing()
     if sandboxed and reason:
         _give_up(reason)
-    return Isolation((kernel_python(),), sandboxed=sandboxed, network=network, limits=limits or Limits())
+    return Isolation(programs or (kernel_python(),), sandboxed=sandboxed, network=network, limits=limits or Limits())
 
 
 def _give_up(reason: str) -> None:
