@@ -106,10 +106,8 @@ def with_server(use: Use, made: Made | None = None, rules: Faults | None = None)
     """Calls a pool over a real connection."""
 
     async def main() -> None:
-        async with (
-            _served(_app({"p": made or Made()}, rules or Faults())) as url,
-            httpx.AsyncClient(timeout=60, trust_env=False) as http,
-        ):
+        http = httpx.AsyncClient(timeout=60, trust_env=False)
+        async with _served(_app({"p": made or Made()}, rules or Faults())) as url, http:
             await asyncio.wait_for(use(Client(http, url + PATH)), BOUND_SECONDS)
 
     asyncio.run(main())
