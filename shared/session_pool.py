@@ -21,10 +21,11 @@ from shared.identity import POOL_SCOPE, BearerTokens, is_safe_address, process_t
 from shared.pool_transport import REPLY_BYTES_MAX, PoolTransport, Reply
 from shared.session_wire import Execution, SessionFile
 
-DEFAULT_API_VERSION = "2025-10-02-preview"
+DEFAULT_API_VERSION = session_wire.DEFAULT_API_VERSION
 # The service may have to start a session before it runs the code.
 ALLOCATION_SECONDS = 20.0
 ANSWER_SECONDS = 3.0
+POLL_SECONDS = 1.0
 REQUEST_SECONDS = 30.0
 TRANSFER_SECONDS = 120.0
 STREAM_LIMIT = 100_000
@@ -38,7 +39,7 @@ class SessionPool:
         endpoint: the pool's management endpoint; `http` only on this machine.
         tokens: bearer tokens for the pool.
         api_version: 2024-10-02-preview or later.
-        sleep: waits between attempts, in seconds.
+        sleep: waits between attempts and polls, in seconds.
 
     Raises:
         SettingError: the endpoint or the version is not of its form.
@@ -55,6 +56,7 @@ class SessionPool:
         self._endpoint = _checked_endpoint(endpoint)
         session_wire.check_api_version(api_version)
         self._api_version = api_version
+        self._sleep = sleep
         self._transport = PoolTransport(tokens, sleep)
 
     def execute(self, identifier: str, code: str, *, timeout_seconds: float, deadline: Deadline) -> Execution:
@@ -86,7 +88,7 @@ class SessionPool:
             headers={"operation-id": str(uuid.uuid4())},
         )
         return session_wire.decode_execution(
-            reply.body,
+            self._ended(session_wire.json_object(reply.body), identifier, deadline),
             reply.headers,
             timeout_seconds=seconds,
             stream_limit=session_wire.stream_characters(self._api_version, STREAM_LIMIT),
@@ -157,6 +159,25 @@ class SessionPool:
         """Ends a session, says whether there was one, and raises as `session_exists` does."""
         return self._session_call("DELETE", identifier, deadline)
 
+    def close(self) -> None:
+        """Closes the connections; another call opens new ones."""
+        self._transport.close()
+
+    def _ended(self, execution: dict[str, Any], identifier: str, deadline: Deadline) -> dict[str, Any]:
+        """Asks until the execution has ended: 2024-10-02-preview may answer 202 before it has."""
+        while (execution_id := session_wire.pending_execution(execution)) is not None:
+            if deadline.remaining() <= POLL_SECONDS:
+                raise errors.DeadlineReached
+            self._sleep(POLL_SECONDS)
+            where = f"/executions/{quote(execution_id, safe='')}"
+            try:
+                reply = self._call("GET", where, identifier, deadline, REQUEST_SECONDS)
+                execution = session_wire.json_object(reply.body)
+            except errors.PoolError:
+                # Whatever went wrong with asking, the code has been started.
+                raise errors.PoolOutcomeUnknown from None
+        return execution
+
     def _session_call(self, method: str, identifier: str, deadline: Deadline) -> bool:
         if not session_wire.knows_sessions(self._api_version):
             # Such a version neither names nor ends sessions: one may be there, and it ends by its cooldown.
@@ -209,8 +230,12 @@ class SessionPool:
         return self._transport.send(method, url, deadline=deadline, seconds=seconds, params=params, **options)
 
     def _own_link(self, link: str) -> str:
-        url = urljoin(self._endpoint + "/", link)
-        if urlsplit(url)[:2] != urlsplit(self._endpoint)[:2]:
+        try:
+            url = urljoin(self._endpoint + "/", link)
+            own = urlsplit(url)[:2] == urlsplit(self._endpoint)[:2]
+        except ValueError:
+            own = False
+        if not own:
             raise errors.PoolRefused("The session pool's list goes on at another host.")
         return url
 
