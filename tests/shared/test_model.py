@@ -210,6 +210,34 @@ def test_the_deadline_bounds_every_wait(process_client: httpx.Client, answer: An
     assert len(server.received) == 1
 
 
+class StuckTransport(httpx.BaseTransport, httpx.SyncByteStream):
+    """Reads for as long as its connection is open, whatever the timeout of a read: a byte came just before."""
+
+    def __init__(self) -> None:
+        self.shut = threading.Event()
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, stream=self, extensions={"network_stream": self})
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield b" "
+        self.shut.wait(10)
+
+    def get_extra_info(self, info: str) -> StuckTransport:
+        assert info == "socket"
+        return self
+
+    def shutdown(self, how: int) -> None:
+        self.shut.set()
+
+
+def test_a_read_that_begins_before_the_deadline_does_not_outlast_it() -> None:
+    stuck = StuckTransport()
+    with httpx.Client(transport=stuck) as process, pytest.raises(DeadlineReached):
+        client(process, seconds=0.1).post("http://model.example")
+    assert stuck.shut.is_set()
+
+
 def test_a_hanging_identity_is_bounded_too(process_client: httpx.Client) -> None:
     with scripted_server(lambda number, _: Answer()) as server:
         credential = HangingCredential()
