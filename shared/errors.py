@@ -235,11 +235,11 @@ class ModelUnauthorized(ModelError):
 
 
 class ModelRefused(ModelError):
-    """The model service rejected the request: unknown model, content filter, too long."""
+    """The model service rejected the request (unknown model, content filter, too long), or it is no model service."""
 
     code = "model_refused"
     title = "The model refused the request"
-    remedy = "Check the name of the model or deployment, the message's length and the content filter."
+    remedy = "Check the address, the name of the model or deployment, the message's length and the content filter."
 
 
 class ModelBusy(ModelError):
