@@ -30,10 +30,10 @@ _log = logging.getLogger(__name__)
 
 
 def session_identifier(caller: str, session_id: str) -> str:
-    """What the pool calls the session of a caller: a digest, so that it can be neither guessed nor chosen.
+    """What the pool calls the session of a caller: a digest, so that no caller can choose another one's.
 
     Args:
-        caller: who asks; empty where callers are not told apart.
+        caller: who asks; empty where callers are not told apart, and all who know a `session_id` share its session.
         session_id: the name of the conversation among that caller's.
     """
     return hashlib.sha256(f"{len(caller)}:{caller}:{session_id}".encode()).hexdigest()
@@ -80,11 +80,11 @@ class Session:
         self.session_id = session_id or uuid.uuid4().hex
         self._caller = caller
         self._api_version = api_version
-        self._timeout_seconds = min(execution_timeout_seconds, EXECUTION_SECONDS_MAX)
+        self._timeout_seconds = execution_timeout_seconds
         self._deadline = deadline
-        self._resumed = session_id is not None
         self._started = False
-        self._ran = False
+        # What a loss would mean to whoever goes on in the session.
+        self._loss = execution_text.NEW_SESSION if session_id is not None else ""
         self._guid = ""
         self._provided: dict[str, bytes] = {}
         self._provided_files: dict[str, SessionFile] = {}
@@ -100,7 +100,7 @@ class Session:
         """
         execution = self._execute(code, self._begin())
         self._notice_loss(execution)
-        self._ran = True
+        self._loss = execution_text.SESSION_LOST
         return execution
 
     def resume(self) -> bool:
@@ -117,7 +117,7 @@ class Session:
             execution = self._execute("pass", self._bound())
             there, self._guid = not execution.new_allocation, execution.session_guid
         if not there:
-            self._note_that_it_is_new()
+            self._note_loss()
         return there
 
     def take_notes(self) -> list[str]:
@@ -213,8 +213,8 @@ class Session:
         if not knows_sessions(self._api_version):
             _log.warning("This API version cannot end a session: it lives on until its cooldown.")
             self.session_id = uuid.uuid4().hex
-        self._resumed = self._started = self._ran = False
-        self._guid = ""
+        self._started = False
+        self._loss = self._guid = ""
         self._notes.clear()
         return ended
 
@@ -265,16 +265,14 @@ class Session:
         known, self._guid = self._guid, execution.session_guid or self._guid
         if not execution.new_allocation and known in ("", self._guid):
             return
-        if self._ran:
-            self._notes.append(execution_text.SESSION_LOST)
-        self._note_that_it_is_new()
+        self._note_loss()
         if self._provided:
             self._provide_again()
 
-    def _note_that_it_is_new(self) -> None:
-        if self._resumed and not self._ran:
-            self._notes.append(execution_text.NEW_SESSION)
-        self._resumed = False
+    def _note_loss(self) -> None:
+        if self._loss:
+            self._notes.append(self._loss)
+        self._loss = ""
 
     def _provide_again(self) -> None:
         missing, again = set(self._provided), []

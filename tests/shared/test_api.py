@@ -64,6 +64,8 @@ def test_errors_say_when_to_come_back() -> None:
     reply = api.problem(errors.PoolFull("The pool is full.", retry_after_seconds=7))
     assert reply.headers["Retry-After"] == "7"
     assert json.loads(reply.body)["remedy"] == errors.PoolFull.remedy
+    assert api.problem(errors.ModelBusy()).headers["Retry-After"] == "10"
+    assert "Retry-After" not in api.problem(errors.ServiceError()).headers
 
 
 def test_easy_auth_counts_only_where_it_is_on() -> None:

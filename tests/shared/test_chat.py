@@ -207,6 +207,18 @@ def test_after_a_deadline_in_the_first_block_its_files_are_listed() -> None:
     assert operations(done.pool).count("GET content") <= 4
 
 
+def test_blocks_that_ended_before_the_deadline_are_kept() -> None:
+    clock = Clock()
+    too_late = clock.spending(30, ended("late"))
+
+    def answer(number: int, request: Received) -> Answer:
+        return too_late(number, request) if number else ended("42")
+
+    done = chat([f"{CODE}\n\n{CODE}", END], deadline=Deadline.after(20, clock), POST_executions=answer)
+    assert done.outcome.status == "deadline"
+    assert done.steps[1].endswith("stdout:\n42")
+
+
 def test_a_chat_without_time_asks_nobody_for_anything() -> None:
     done = chat([CODE], deadline=Deadline.after(0))
     assert (done.outcome.status, done.outcome.steps, done.pool.received) == ("deadline", (), [])
@@ -218,7 +230,6 @@ def test_a_chat_without_time_asks_nobody_for_anything() -> None:
         {"model": "m"},
         {"model": "m", "api_key": "k", "api_type": "anthropic"},
         {"model": "m", "api_key": "k", "api_type": "nobody"},
-        {"model": "m", "api_key": "k", "surprise": 1},
     ],
 )
 def test_a_model_that_autogen_cannot_use_is_a_fault_of_its_setting(

@@ -79,6 +79,7 @@ def test_threads_that_meet_at_the_first_message_all_find_its_block() -> None:
     try:
         for _ in range(100):
             code_blocks._parser.cache_clear()
+            code_blocks._parser()
             barrier = threading.Barrier(8)
             threads = [threading.Thread(target=read, args=(barrier,)) for _ in range(8)]
             for thread in threads:

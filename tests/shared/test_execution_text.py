@@ -103,6 +103,7 @@ def test_a_timeout_is_advice() -> None:
     shown = text(Execution(False, "", words, timeout_seconds=17))
     assert "within 17 seconds" in shown
     assert "Request timed out" not in shown
+    assert text(Execution(False, "", words, timeout_seconds=17, stderr_cut=True)) == shown
 
 
 def test_a_killed_kernel_is_advice() -> None:

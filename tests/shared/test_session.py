@@ -91,12 +91,30 @@ def test_a_loss_between_two_executions_is_noted_once(second: dict[str, str]) -> 
 
 @pytest.mark.parametrize("there", [True, False])
 def test_a_resumed_session_is_noted_only_if_it_is_new(there: bool) -> None:
-    with scripted_pool(GET_session=Answer() if there else Answer(404, b""), POST_executions=ended()) as server:
+    found, first = (Answer(), ended()) if there else (Answer(404, b""), ended(**NEW))
+    with scripted_pool(GET_session=found, POST_executions=first) as server:
         resumed = session(server, session_id="s")
         assert resumed.resume() is there
         resumed.run("1")
     assert ["this session is new" in note for note in resumed.take_notes()] == [True] * (not there)
     assert operations(server) == ["GET session", "POST executions"]
+
+
+def test_a_resumed_session_that_is_lost_after_its_first_code_is_lost_and_not_new() -> None:
+    with scripted_pool(GET_session=Answer(), POST_executions=[ended(), ended(**NEW)]) as server:
+        resumed = session(server, session_id="s")
+        resumed.resume()
+        resumed.run("1")
+        resumed.run("2")
+    assert ["the session was lost" in note for note in resumed.take_notes()] == [True]
+
+
+def test_a_session_that_is_lost_between_the_look_and_the_first_code_is_new() -> None:
+    with scripted_pool(GET_session=Answer(), POST_executions=ended(**NEW)) as server:
+        resumed = session(server, session_id="s")
+        assert resumed.resume()
+        resumed.run("1")
+    assert ["this session is new" in note for note in resumed.take_notes()] == [True]
 
 
 def test_files_that_start_a_session_do_not_hide_that_it_is_new() -> None:
@@ -124,7 +142,9 @@ def test_the_oldest_version_tells_with_an_empty_execution_whether_a_session_is_n
 @pytest.mark.parametrize("status", ["Succeeded", "Failed"])
 def test_a_session_lost_between_upload_and_code_gets_its_files_again(status: str) -> None:
     with scripted_pool(
-        POST_files=uploaded("a.csv"), POST_executions=ended(status=status, **NEW), GET_files=listing(described("other"))
+        POST_files=[uploaded("a.csv", 4, "first"), uploaded("a.csv", 4, "again")],
+        POST_executions=ended(status=status, **NEW),
+        GET_files=listing(described("other")),
     ) as server:
         lost = session(server)
         lost.provide_files({"a.csv": b"data"})
@@ -132,6 +152,7 @@ def test_a_session_lost_between_upload_and_code_gets_its_files_again(status: str
         (note,) = lost.take_notes()
     assert operations(server) == ["POST files", "POST executions", "GET files", "POST files"]
     assert b"data" in server.received[-1].body
+    assert lost.provided_files["a.csv"].modified_at == "again"
     assert "did not have the files" in note
     assert "a.csv" in note
 
@@ -198,13 +219,29 @@ def test_restart_ends_the_session_and_puts_the_files_into_the_next() -> None:
     assert used.provided_files["a.csv"].modified_at == "later"
 
 
-def test_what_a_restart_brings_is_no_loss() -> None:
-    with scripted_pool(DELETE_session=Answer(204, b""), POST_executions=ended(x_ms_session_guid="a", **NEW)) as server:
+def test_a_new_session_after_a_restart_is_no_loss() -> None:
+    with scripted_pool(POST_executions=ended(**NEW), DELETE_session=Answer(204, b"")) as server:
         used = session(server)
         used.run("1")
         used.restart()
         used.run("1")
     assert used.take_notes() == []
+
+
+def test_files_put_again_by_a_restart_are_not_looked_for() -> None:
+    with scripted_pool(
+        POST_files=uploaded("a.csv"),
+        POST_executions=[ended(x_ms_session_guid="one", **NEW), ended(x_ms_session_guid="two")],
+        GET_files=listing(described("a.csv")),
+        DELETE_session=Answer(204, b""),
+    ) as server:
+        used = session(server)
+        used.run("1")
+        used.provide_files({"a.csv": b"data"})
+        used.restart()
+        used.run("1")
+    assert used.take_notes() == []
+    assert "GET files" not in operations(server)
 
 
 def test_the_oldest_version_restarts_in_another_session(caplog: pytest.LogCaptureFixture) -> None:
