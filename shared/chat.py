@@ -252,7 +252,7 @@ def _exchange_messages(
 
 
 class _Silence:
-    """Takes what AutoGen would print: standard output is not a chat_log."""
+    """Takes what AutoGen would print: standard output is not a log."""
 
     def print(self, *objects: Any, **options: Any) -> None:
         """Nothing is printed."""
