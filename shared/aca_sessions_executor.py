@@ -10,14 +10,12 @@ from shared.code_blocks import MarkdownBlocks, UnsupportedLanguage, cell
 from shared.deadline import Deadline
 from shared.pictures import PictureRoom, ShownPicture
 from shared.session import Session
-from shared.session_pool import DEFAULT_API_VERSION
-from shared.session_wire import Execution
+from shared.session_wire import DEFAULT_API_VERSION, Execution
+from shared.settings import Settings
 
 if TYPE_CHECKING:
     from autogen.coding import CodeBlock, CodeExtractor, CodeResult
     from azure.core.credentials import TokenCredential
-
-DEFAULT_OUTPUT_LIMIT = 20_000
 
 
 @dataclass(frozen=True)
@@ -69,8 +67,8 @@ class ACASessionsExecutor(Session):
         caller: str = "",
         client_id: str = "",
         api_version: str = DEFAULT_API_VERSION,
-        execution_timeout_seconds: int = 120,
-        output_limit: int = DEFAULT_OUTPUT_LIMIT,
+        execution_timeout_seconds: int = Settings.execution_timeout_seconds,
+        output_limit: int = Settings.output_max_characters,
         picture_room: PictureRoom | None = None,
         deadline: Deadline | None = None,
     ) -> None:

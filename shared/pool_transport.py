@@ -170,10 +170,16 @@ class _Body:
         yield self._content
 
 
+def refused_in_time(reply: Reply) -> bool:
+    """Whether a refusal says that the work was not begun: 429, and 503 that names a time to come back.
+
+    No document says so of the 503; that such an answer comes before the work is an assumption.
+    """
+    return reply.status_code == 429 or (reply.status_code == 503 and retry.retry_after(reply.headers) is not None)
+
+
 def _may_repeat(reply: Reply, repeatable: bool) -> bool:
-    status = reply.status_code
-    told_when = retry.retry_after(reply.headers) is not None
-    return status == 429 or (status == 503 and told_when) or (repeatable and status in (500, 502, 503, 504))
+    return refused_in_time(reply) or (repeatable and reply.status_code in (500, 502, 503, 504))
 
 
 def _read(response: requests.Response, end: Deadline, limit_bytes: int) -> bytes:

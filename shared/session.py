@@ -15,8 +15,9 @@ from shared.errors import DeadlineReached, ServiceError
 from shared.file_names import check_file_name
 from shared.identity import POOL_SCOPE, BearerTokens
 from shared.pool_transport import REPLY_BYTES_MAX
-from shared.session_pool import DEFAULT_API_VERSION, SessionPool, process_pool
-from shared.session_wire import EXECUTION_SECONDS_MAX, Execution, SessionFile, knows_sessions
+from shared.session_pool import SessionPool, process_pool
+from shared.session_wire import DEFAULT_API_VERSION, EXECUTION_SECONDS_MAX, Execution, SessionFile, knows_sessions
+from shared.settings import Settings
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
@@ -67,7 +68,7 @@ class Session:
         caller: str = "",
         client_id: str = "",
         api_version: str = DEFAULT_API_VERSION,
-        execution_timeout_seconds: int = 120,
+        execution_timeout_seconds: int = Settings.execution_timeout_seconds,
         deadline: Deadline | None = None,
     ) -> None:
         self._own_pool: SessionPool | None = None

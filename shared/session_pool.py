@@ -18,10 +18,9 @@ from urllib.parse import quote, urljoin, urlsplit
 from shared import errors, session_wire
 from shared.deadline import Deadline
 from shared.identity import POOL_SCOPE, BearerTokens, is_safe_address, process_tokens
-from shared.pool_transport import REPLY_BYTES_MAX, PoolTransport, Reply
+from shared.pool_transport import REPLY_BYTES_MAX, PoolTransport, Reply, refused_in_time
 from shared.session_wire import Execution, SessionFile
 
-DEFAULT_API_VERSION = session_wire.DEFAULT_API_VERSION
 # The service may have to start a session before it runs the code.
 ALLOCATION_SECONDS = 20.0
 ANSWER_SECONDS = 3.0
@@ -50,7 +49,7 @@ class SessionPool:
         endpoint: str,
         *,
         tokens: BearerTokens,
-        api_version: str = DEFAULT_API_VERSION,
+        api_version: str = session_wire.DEFAULT_API_VERSION,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._endpoint = _checked_endpoint(endpoint)
@@ -70,14 +69,14 @@ class SessionPool:
 
         Raises:
             DeadlineReached: the deadline has passed.
-            PoolOutcomeUnknown: no answer came; the code may have run.
+            PoolOutcomeUnknown: no answer came, or a failure's; the code may have run.
             PoolError: the pool failed or refused.
         """
         limit = deadline.clamp(min(timeout_seconds, session_wire.EXECUTION_SECONDS_MAX))
         # The service's own word on a timeout has to arrive before the deadline.
         seconds = max(1, math.floor(min(limit, deadline.remaining() - ANSWER_SECONDS)))
         body = session_wire.execution_body(self._api_version, code, timeout_seconds=seconds, stream_limit=STREAM_LIMIT)
-        reply = self._call(
+        reply = self._send(
             "POST",
             "/executions",
             identifier,
@@ -87,6 +86,9 @@ class SessionPool:
             json=body,
             headers={"operation-id": str(uuid.uuid4())},
         )
+        if reply.status_code >= 500 and not refused_in_time(reply):
+            raise errors.PoolOutcomeUnknown(f"The session pool answered {reply.status_code}: the code may have run.")
+        _successful(reply)
         return session_wire.decode_execution(
             self._ended(session_wire.json_object(reply.body), identifier, deadline),
             reply.headers,

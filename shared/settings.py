@@ -98,7 +98,7 @@ class Settings:
     )
     output_max_characters: int = _setting(
         20_000,
-        "Most characters of one execution's output that the model reads.",
+        "Most characters of one message's output, all its blocks together, that the model reads.",
         "8000",
         bounds=(500, 200_000),
     )

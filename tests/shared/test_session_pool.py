@@ -88,9 +88,17 @@ def test_code_that_may_have_run_is_not_sent_twice() -> None:
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
 def test_nor_after_an_error_of_the_service(status: int) -> None:
-    with scripted_server(always(Answer(status, b""))) as server, pytest.raises(errors.PoolUnavailable):
+    with scripted_server(always(Answer(status, b""))) as server, pytest.raises(errors.PoolOutcomeUnknown):
         execute(client(server.url))
     assert len(server.received) == 1
+
+
+def test_a_refusal_with_a_time_to_come_back_has_not_run_the_code() -> None:
+    busy = Answer(503, b"", {"Retry-After": "7"})
+    with scripted_server(always(busy)) as server, pytest.raises(errors.PoolUnavailable) as caught:
+        execute(client(server.url))
+    assert caught.value.retry_after_seconds == 7
+    assert len(server.received) > 1
 
 
 def test_a_full_pool_is_asked_again_when_it_says() -> None:
