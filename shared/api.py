@@ -15,20 +15,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from shared import VERSION, settings
+from shared import VERSION
 from shared.deadline import Deadline
 from shared.errors import InvalidRequest, ServiceError
-from shared.settings import Settings
+from shared.settings import Settings, current
 
 if TYPE_CHECKING:
     from shared.chat import ChatOutcome, Step
-    from shared.harvest import Harvest
+    from shared.harvest import Harvest, MadeFile
 
 _log = logging.getLogger(__name__)
 
 # Their INFO and DEBUG lines hold URLs, and with them identifiers and content.
 for _library in ("httpx", "httpcore", "urllib3", "azure", "msal", "openai"):
     logging.getLogger(_library).setLevel(logging.WARNING)
+# Its warning about a malformed header holds the URL too.
+logging.getLogger("urllib3.connection").setLevel(logging.ERROR)
 
 
 @dataclass(frozen=True)
@@ -72,34 +74,34 @@ def _chat(request: Request) -> Reply:
     # pydantic doubles the time that the host needs to load the app.
     from shared.chat_request import parse_body, parse_query
 
-    limits = settings.current()
+    settings = current()
     if request.method == "GET":
         asked = parse_query(request.query)
     else:
         asked = parse_body(request.body, request.headers.get("content-type", ""))
-    task_files = asked.decoded_files(limits)
-    asked.check_limits(limits)
-    deadline = Deadline(received + (asked.deadline_seconds or limits.chat_deadline_seconds))
+    task_files = asked.decoded_files(settings)
+    asked.check_limits(settings)
+    deadline = Deadline(received + (asked.deadline_seconds or settings.chat_deadline_seconds))
     # AutoGen and the model's library take a second and 70 MB: only chats pay for them.
     from shared.chat import ChatTask, run_chat
 
     task = ChatTask(
         message=asked.message,
         session_id=asked.session_id,
-        caller=caller_of(request.headers, limits),
-        max_turns=asked.max_turns or limits.chat_max_turns,
+        caller=caller_of(request.headers, settings),
+        max_turns=asked.max_turns or settings.chat_max_turns,
         files=task_files,
     )
-    return _json(200, _outcome(run_chat(task, limits, deadline)))
+    return _json(200, _outcome(run_chat(task, settings, deadline)))
 
 
-def caller_of(headers: Mapping[str, str], limits: Settings) -> str:
+def caller_of(headers: Mapping[str, str], settings: Settings) -> str:
     """The Easy Auth principal, or empty where callers are not told apart.
 
     Anybody can send these headers: they count only where App Service authentication is on, which removes
     what came from outside (Microsoft, "Work with user identities in Azure App Service authentication").
     """
-    if limits.website_auth_enabled.lower() != "true":
+    if settings.website_auth_enabled.lower() != "true":
         return ""
     provider = headers.get("x-ms-client-principal-idp", "")
     principal = headers.get("x-ms-client-principal-id", "")
@@ -161,28 +163,26 @@ def _step(step: Step) -> dict[str, Any]:
 
 
 def _harvest(harvest: Harvest) -> dict[str, Any]:
-    files = []
-    for made in harvest.files:
-        row: dict[str, Any] = {
-            "name": made.file.path,
-            "size_bytes": made.file.size_bytes,
-            "content_type": made.file.content_type,
-        }
-        if made.content is not None:
-            row["content"] = base64.b64encode(made.content).decode("ascii")
-        files.append(row)
     pictures = [
         {
-            "name": shown.name,
-            "content_type": shown.picture.content_type,
-            "content": base64.b64encode(shown.picture.data).decode("ascii"),
+            "name": made.name,
+            "content_type": made.picture.content_type,
+            "content": base64.b64encode(made.picture.data).decode("ascii"),
         }
-        for shown in harvest.pictures
+        for made in harvest.pictures
     ]
-    rows: dict[str, Any] = {"pictures": pictures, "files": files}
+    rows: dict[str, Any] = {"pictures": pictures, "files": [_file(made) for made in harvest.files]}
     if harvest.warnings:
         rows["warnings"] = list(harvest.warnings)
     return rows
+
+
+def _file(made: MadeFile) -> dict[str, Any]:
+    file = made.file
+    row: dict[str, Any] = {"name": file.path, "size_bytes": file.size_bytes, "content_type": file.content_type}
+    if made.content is not None:
+        row["content"] = base64.b64encode(made.content).decode("ascii")
+    return row
 
 
 def _json(status: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Reply:

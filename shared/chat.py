@@ -14,13 +14,15 @@ from shared.aca_sessions_executor import ACASessionsExecutor
 from shared.code_blocks import fenced_code, says_finished, without_terminate
 from shared.deadline import Deadline
 from shared.errors import DeadlineReached
-from shared.harvest import Harvest, ShownPicture
+from shared.harvest import Harvest
+from shared.pictures import PictureRoom, ShownPicture
 from shared.session_wire import SessionFile
 from shared.settings import Settings
 
 COMPLETED, TURN_LIMIT, DEADLINE = "completed", "turn_limit", "deadline"
-# Listing and fetching what the chat made, after its own time: 225 + 4 s stay below Azure's 230.
-HARVEST_SECONDS = 4.0
+# Listing and fetching what the chat made: in the chat's own time while it has some, and else for so long after
+# it. 225 + 4 s stay below Azure's 230.
+HARVEST_SECONDS_MAX, HARVEST_SECONDS_MIN = 30.0, 4.0
 
 _log = logging.getLogger(__name__)
 
@@ -112,6 +114,7 @@ def run_chat(task: ChatTask, settings: Settings, deadline: Deadline) -> ChatOutc
         ModelError: the model failed or refused.
     """
     llm_config = model.llm_config(settings, deadline)
+    room = PictureRoom(settings.chat_max_pictures, settings.chat_max_picture_bytes)
     executor = ACASessionsExecutor(
         settings.pool_management_endpoint,
         session_id=task.session_id,
@@ -120,34 +123,38 @@ def run_chat(task: ChatTask, settings: Settings, deadline: Deadline) -> ChatOutc
         api_version=settings.session_pool_api_version,
         execution_timeout_seconds=settings.execution_timeout_seconds,
         output_limit=settings.output_max_characters,
+        picture_room=room,
         deadline=deadline,
     )
-    conversation = _Conversation(executor, deadline)
-    pair = _build_pair(llm_config, executor, conversation, task.max_turns)
+    chat_log = _ChatLog(executor, deadline)
+    pair = _build_pair(llm_config, executor, chat_log, task.max_turns, settings)
     before: dict[str, SessionFile] = {}
     try:
         before = harvest.baseline(executor, task.session_id is not None)
         executor.provide_files(task.files)
-        status = _converse(pair, conversation, _opening(task), task.max_turns, deadline)
+        status = _exchange_messages(pair, chat_log, _opening(task), task.max_turns, deadline)
     except DeadlineReached:
         status = DEADLINE
-        conversation.keep_unsaid()
+        chat_log.keep_unsaid()
     cost = _cost(pair)
     return ChatOutcome(
         session_id=executor.session_id,
         status=status,
-        result=conversation.answer(),
-        steps=tuple(conversation.steps),
-        harvest=harvest.gather(
-            executor, before, task.files, conversation.pictures, settings, Deadline.after(HARVEST_SECONDS)
-        ),
+        result=chat_log.answer(),
+        steps=tuple(chat_log.steps),
+        harvest=harvest.gather(executor, before, chat_log.pictures, room, settings, _harvest_deadline(deadline)),
         usage=_usage(cost),
         chat_history=copy.deepcopy(pair.runner.chat_messages[pair.writer]),
         cost=cost,
     )
 
 
-class _Conversation:
+def _harvest_deadline(deadline: Deadline) -> Deadline:
+    seconds = max(HARVEST_SECONDS_MIN, min(HARVEST_SECONDS_MAX, deadline.remaining()))
+    return Deadline.after(seconds, deadline.clock)
+
+
+class _ChatLog:
     """The messages of a chat, kept while they happen."""
 
     def __init__(self, executor: ACASessionsExecutor, deadline: Deadline) -> None:
@@ -171,7 +178,7 @@ class _Conversation:
         if content is None and result is None:
             return
         text = content if content is not None else result.output if result else ""
-        shown = [ShownPicture(name, picture) for name, picture in (result.pictures if result else ())]
+        shown = result.pictures if result else ()
         self.pictures += shown
         exit_code = result.exit_code if result else None
         names = tuple(picture.name for picture in shown)
@@ -188,31 +195,41 @@ class _Conversation:
 
     def answer(self) -> str:
         """The writer's last prose; where it only said TERMINATE, what it said before that."""
+        finished = self.finished()
         for step in reversed(self.steps):
             text = without_terminate(step.content)
-            if step.agent == agents.WRITER and text and not (self.finished() and fenced_code(step.content)):
+            # The last message may show something in a fence; blocks before it were work.
+            work = finished and step is not self.steps[-1] and fenced_code(step.content)
+            if step.agent == agents.WRITER and text and not work:
                 return text
         printed = [step.content for step in self.steps if step.exit_code == 0]
         return printed[-1].partition("Code output: ")[2] if printed else ""
 
 
 def _build_pair(
-    llm_config: dict[str, Any], executor: ACASessionsExecutor, conversation: _Conversation, max_turns: int
+    llm_config: dict[str, Any],
+    executor: ACASessionsExecutor,
+    chat_log: _ChatLog,
+    max_turns: int,
+    settings: Settings,
 ) -> agents.AgentPair:
-    from pydantic import ValidationError
+    import openai
 
     try:
-        return agents.build_agents(llm_config, executor, conversation.hear, max_turns)
-    except (ValidationError, ValueError, TypeError) as error:
-        # AutoGen checks its configuration here; its words may quote a key.
-        _log.warning("AutoGen refused the model configuration: %s", type(error).__name__)
+        return agents.build_agents(llm_config, executor, chat_log.hear, max_turns)
+    except (ValueError, TypeError, ImportError, openai.OpenAIError) as error:
+        # AutoGen and the model's library check the configuration here; their words may quote a key.
+        _log.warning("The model's configuration was refused: %s", type(error).__name__)
+        name = model.choose(settings).setting
         raise errors.SettingError(
-            "OAI_CONFIG_LIST", "AutoGen does not accept the model's configuration: a key in it is unknown or malformed."
+            name,
+            f"AutoGen cannot use the model that {name} describes: something in it is unknown, missing or malformed, "
+            "or it needs a library that is not installed.",
         ) from None
 
 
-def _converse(
-    pair: agents.AgentPair, conversation: _Conversation, opening: str, max_turns: int, deadline: Deadline
+def _exchange_messages(
+    pair: agents.AgentPair, chat_log: _ChatLog, opening: str, max_turns: int, deadline: Deadline
 ) -> str:
     from autogen.io import IOStream
 
@@ -231,7 +248,7 @@ def _converse(
         if known is None:
             raise
         raise known from None
-    return COMPLETED if conversation.finished() else TURN_LIMIT
+    return COMPLETED if chat_log.finished() else TURN_LIMIT
 
 
 class _Silence:

@@ -11,12 +11,12 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from shared.errors import InvalidRequest
+from shared.file_names import check_file_name
 from shared.settings import Settings
 
 SESSION_ID_PATTERN = r"^[A-Za-z0-9._-]{1,128}\Z"
-# A session takes these characters, and no path (Container Apps documentation, "Upload a file").
-FILE_NAME_PATTERN = r"^[\w\- .@$&=;,#%^()]{1,255}\Z"
-MAX_TURNS = 50
+# What the app's own number of turns may be, a caller's may be too.
+MAX_TURNS: int = Settings.__dataclass_fields__["chat_max_turns"].metadata["bounds"][1]
 # Function keys come as a query parameter too.
 _HOST_PARAMETERS = frozenset({"code", "clientid"})
 
@@ -41,7 +41,7 @@ class ChatRequest(BaseModel):
     deadline_seconds: float | None = Field(default=None, description="Time for the answer, in seconds.")
     files: list[InputFile] = Field(default_factory=list, description="Files for the session, in /mnt/data.")
 
-    def check_limits(self, limits: Settings) -> None:
+    def check_limits(self, settings: Settings) -> None:
         """Refuses values out of range.
 
         Raises:
@@ -49,7 +49,7 @@ class ChatRequest(BaseModel):
         """
         if not self.message.strip():
             raise InvalidRequest("message_empty", "The message is empty.", field="message")
-        longest = limits.chat_max_message_characters
+        longest = settings.chat_max_message_characters
         if len(self.message) > longest:
             raise InvalidRequest(
                 "message_too_long", f"The message is longer than {longest} characters.", field="message"
@@ -62,31 +62,31 @@ class ChatRequest(BaseModel):
             )
         if self.max_turns is not None and not 1 <= self.max_turns <= MAX_TURNS:
             raise InvalidRequest("max_turns_out_of_range", f"max_turns may be 1 to {MAX_TURNS}.", field="max_turns")
-        most = limits.chat_deadline_seconds
+        most = settings.chat_deadline_seconds
         if self.deadline_seconds is not None and not 1 <= self.deadline_seconds <= most:
             raise InvalidRequest(
                 "deadline_out_of_range", f"deadline_seconds may be 1 to {most}.", field="deadline_seconds"
             )
 
-    def decoded_files(self, limits: Settings) -> dict[str, bytes]:
+    def decoded_files(self, settings: Settings) -> dict[str, bytes]:
         """The files' names and contents.
 
         Raises:
             InvalidRequest: a name, a content, the number or the size is not allowed.
         """
-        if len(self.files) > limits.chat_max_files:
+        if len(self.files) > settings.chat_max_files:
             raise InvalidRequest(
-                "too_many_files", f"A request may bring {limits.chat_max_files} files at most.", field="files"
+                "too_many_files", f"A request may bring {settings.chat_max_files} files at most.", field="files"
             )
         decoded: dict[str, bytes] = {}
         for index, file in enumerate(self.files):
             where = f"files[{index}]"
             _check_name(file.name, decoded, where)
             decoded[file.name] = _decode(file.content, where)
-        if sum(map(len, decoded.values())) > limits.chat_max_file_bytes:
+        if sum(map(len, decoded.values())) > settings.chat_max_file_bytes:
             raise InvalidRequest(
                 "files_too_large",
-                f"The files have more than {limits.chat_max_file_bytes} bytes together.",
+                f"The files have more than {settings.chat_max_file_bytes} bytes together.",
                 status=413,
                 field="files",
             )
@@ -150,18 +150,10 @@ def _dotted(location: tuple[str | int, ...]) -> str:
 
 
 def _check_name(name: str, taken: Mapping[str, bytes], where: str) -> None:
-    if (
-        not re.match(FILE_NAME_PATTERN, name)
-        or not name.strip(" .")
-        or name.startswith(" ")
-        or name.endswith((" ", "."))
-    ):
-        raise InvalidRequest(
-            "file_name_invalid",
-            f"{where}.name is not a plain file name: letters, digits, spaces and - _ . @ $ & = ; , # % ^ ( ), "
-            "at most 255, without a path.",
-            field=f"{where}.name",
-        )
+    try:
+        check_file_name(name)
+    except ValueError as rule:
+        raise InvalidRequest("file_name_invalid", f"{where}.name: {rule}", field=f"{where}.name") from None
     if name in taken:
         raise InvalidRequest("file_name_taken", f"{where}.name is used twice.", field=f"{where}.name")
 

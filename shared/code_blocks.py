@@ -17,7 +17,8 @@ SHELL_MAGICS = {"sh": "%%sh", "bash": "%%bash", "shell": "%%bash"}
 RUN_LABELS = PYTHON_LABELS | SHELL_MAGICS.keys()
 
 _LAST_LINE_TERMINATE = re.compile(r"(?:^|\n)[ \t]*TERMINATE[ \t.!*`]*\Z")
-_ENDS_WITH_TERMINATE = re.compile(r"\bTERMINATE[\s.!*`_]*\Z")
+# On a line of its own it may be bold, code or a heading.
+_ENDS_WITH_TERMINATE = re.compile(r"(?:(?:^|\n)[ \t*`#>]+)?\bTERMINATE[\s.!*`_]*\Z")
 
 
 @dataclass(frozen=True)

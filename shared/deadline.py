@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from shared.errors import DeadlineReached
@@ -40,6 +42,36 @@ class Deadline:
         if left <= 0:
             raise DeadlineReached
         return min(seconds, left)
+
+    def within(self, seconds: float) -> Deadline:
+        """The deadline that many seconds from now, or this one if it is earlier.
+
+        Raises:
+            DeadlineReached: nothing is left.
+        """
+        return Deadline.after(self.clamp(seconds), self.clock)
+
+    @contextmanager
+    def interrupting(self, stop: Callable[[], object]) -> Iterator[None]:
+        """Calls `stop`, from a thread of its own, when the deadline passes inside the block.
+
+        For waits that take a time for each piece only, as reading from a connection does.
+
+        Args:
+            stop: ends the wait; what it raises because the wait has just ended by itself is of no interest.
+        """
+
+        def stop_quietly() -> None:
+            with suppress(OSError, ValueError, RuntimeError):
+                stop()
+
+        timer = threading.Timer(self.remaining(), stop_quietly)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     def check(self) -> None:
         """Does nothing in time.

@@ -5,8 +5,8 @@
     ├── SettingError                500: mend an app setting
     ├── IdentityError               502: mend the managed identity
     ├── PoolError                   the session pool did not do its part
-    │   ├── PoolUnreachable         502: nothing was sent
-    │   ├── PoolOutcomeUnknown      504: sent, no answer; the code may have run
+    │   ├── PoolUnreachable         502: no connection, or no answer where asking again does no harm
+    │   ├── PoolOutcomeUnknown      424: sent, no answer; the code may have run (5xx would run it again)
     │   ├── PoolUnauthorized        502: 401, wrong API version or audience
     │   ├── PoolForbidden           502: 403, a role is missing
     │   ├── PoolNotFound            502: 404, wrong endpoint
@@ -76,7 +76,7 @@ class SettingError(ServiceError):
 
     Args:
         name: the setting's name.
-        detail: what is wrong with it; never its value.
+        detail: what is wrong with it; never its value. Where it does not name the setting, the name goes first.
     """
 
     code = "setting_invalid"
@@ -84,7 +84,7 @@ class SettingError(ServiceError):
     remedy = "Set it in the function app's settings, or in local.settings.json, and try again."
 
     def __init__(self, name: str, detail: str) -> None:
-        super().__init__(detail)
+        super().__init__(detail if name in detail else f"{name}: {detail}")
         self.name = name
 
 
@@ -109,7 +109,7 @@ class PoolError(ServiceError):
 
 
 class PoolUnreachable(PoolError):
-    """No connection to the pool: nothing was sent."""
+    """No connection to the pool, or no answer to a request that is harmless to repeat: no code has run."""
 
     code = "pool_unreachable"
     title = "The session pool cannot be reached"
@@ -117,9 +117,13 @@ class PoolUnreachable(PoolError):
 
 
 class PoolOutcomeUnknown(PoolError):
-    """The request was sent and no answer came: the code may have run."""
+    """The request was sent and no answer came: the code may have run.
 
-    status = 504
+    The status is 424 (Failed Dependency) because Logic Apps and many other clients send a request again
+    after 408, 429 and any 5xx: that would run the code a second time without anybody's decision.
+    """
+
+    status = 424
     code = "pool_outcome_unknown"
     title = "The session pool did not answer"
     remedy = "The code may have run. Look at the session's files before you ask for the same again."
@@ -231,11 +235,11 @@ class ModelUnauthorized(ModelError):
 
 
 class ModelRefused(ModelError):
-    """The model service rejected the request: unknown model, content filter, too long."""
+    """The model service rejected the request (unknown model, content filter, too long), or it is no model service."""
 
     code = "model_refused"
     title = "The model refused the request"
-    remedy = "Check the name of the model or deployment, the message's length and the content filter."
+    remedy = "Check the address, the name of the model or deployment, the message's length and the content filter."
 
 
 class ModelBusy(ModelError):

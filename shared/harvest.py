@@ -6,9 +6,10 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from shared.aca_sessions_executor import ACASessionsExecutor
 from shared.deadline import Deadline
-from shared.errors import DeadlineReached, ServiceError
+from shared.errors import DeadlineReached, PoolLimitExceeded, ServiceError
+from shared.pictures import PictureRoom, ShownPicture
+from shared.session import Session
 from shared.session_wire import Picture, SessionFile
 from shared.settings import Settings
 
@@ -27,8 +28,8 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class ShownPicture:
-    """A picture and the name under which people find it."""
+class MadePicture:
+    """A picture that the chat made and the name under which people find it."""
 
     name: str
     picture: Picture
@@ -57,32 +58,32 @@ class Harvest:
         warnings: what is missing here, and why.
     """
 
-    pictures: tuple[ShownPicture, ...] = ()
+    pictures: tuple[MadePicture, ...] = ()
     files: tuple[MadeFile, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
-def baseline(executor: ACASessionsExecutor, resumed: bool) -> dict[str, SessionFile]:
-    """The session's files before the chat, by path; asking starts no session.
+def baseline(session: Session, resumed: bool) -> dict[str, SessionFile]:
+    """The session's files before the chat, by path; a session that is gone has none, and its notes say so.
 
     Args:
-        executor: of the session.
+        session: of the chat.
         resumed: whether the session may have files from before.
 
     Raises:
         PoolError: the pool failed or refused.
         DeadlineReached: the deadline has passed.
     """
-    if not resumed or not executor.session_exists():
+    if not resumed or not session.resume():
         return {}
-    return {file.path: file for file in executor.list_files()}
+    return {file.path: file for file in session.list_files()}
 
 
 def gather(
-    executor: ACASessionsExecutor,
+    session: Session,
     before: Mapping[str, SessionFile],
-    provided: Mapping[str, bytes],
     shown: Sequence[ShownPicture],
+    room: PictureRoom,
     settings: Settings,
     deadline: Deadline,
 ) -> Harvest:
@@ -91,25 +92,26 @@ def gather(
     The answer does not depend on it: what cannot be fetched is a warning.
 
     Args:
-        executor: of the session.
+        session: of the chat.
         before: what `baseline` found.
-        provided: files that the caller sent; unchanged, they are not new.
         shown: pictures that executions returned.
+        room: what those pictures have left for picture files.
         settings: the limits.
         deadline: bounds all calls together.
     """
-    basket = _Basket(executor, settings, deadline)
+    basket = _Basket(session, room, settings, deadline)
     for picture in shown:
         basket.add_picture(picture)
-    if not executor.started:
+    if not session.started:
         return basket.harvest()
     try:
-        listed = executor.list_files(deadline=deadline)
+        listed = session.list_files(deadline=deadline)
     except (ServiceError, DeadlineReached) as error:
         _log.warning("The session's files could not be listed: %s", type(error).__name__)
         basket.warnings.append("The files that the chat made could not be listed.")
         return basket.harvest()
-    made = [file for file in listed if _is_new(file, before, provided)]
+    known = {**before, **session.provided_files}
+    made = [file for file in listed if _is_new(file, known.get(file.path))]
     if len(made) > FILES_LISTED_MAX:
         basket.warnings.append(f"The chat made {len(made)} files; the first {FILES_LISTED_MAX} are listed.")
     for file in made[:FILES_LISTED_MAX]:
@@ -120,56 +122,61 @@ def gather(
 class _Basket:
     """Collects within the limits of a reply."""
 
-    def __init__(self, executor: ACASessionsExecutor, settings: Settings, deadline: Deadline) -> None:
-        self.pictures: list[ShownPicture] = []
+    def __init__(self, session: Session, room: PictureRoom, settings: Settings, deadline: Deadline) -> None:
+        self.pictures: list[MadePicture] = []
         self.files: list[MadeFile] = []
         self.warnings: list[str] = []
-        self._executor = executor
+        self._session = session
+        self._room = room
         self._deadline = deadline
-        self._picture_bytes_left = settings.chat_max_picture_bytes
-        self._pictures_left = settings.chat_max_pictures
+        self._late = False
         self._file_bytes_left = settings.chat_max_inline_file_bytes
 
     def harvest(self) -> Harvest:
         return Harvest(tuple(self.pictures), tuple(self.files), tuple(self.warnings))
 
     def add_picture(self, shown: ShownPicture) -> None:
-        if not self._room_for_picture(len(shown.picture.data)):
-            self.warnings.append(f"{shown.name} is left out: the reply has its most pictures or bytes of pictures.")
-            return
-        self._pictures_left -= 1
-        self._picture_bytes_left -= len(shown.picture.data)
-        self.pictures.append(shown)
+        if shown.picture is None:
+            self._leave_out(shown.name)
+        else:
+            self.pictures.append(MadePicture(shown.name, shown.picture))
 
     def add_file(self, file: SessionFile) -> None:
         kind = PICTURE_TYPES.get("." + file.path.rpartition(".")[2].lower())
         content = None
-        if kind and self._room_for_picture(file.size_bytes):
-            data = self._fetch(file)
-            if data is not None:
-                self.add_picture(ShownPicture(file.path, Picture(kind, data)))
+        if kind:
+            self._add_picture_file(file, kind)
         elif file.size_bytes <= self._file_bytes_left:
-            content = self._fetch(file)
-            # The listing may be older than the file.
-            if content is not None and len(content) > self._file_bytes_left:
-                content = None
+            content = self._fetch(file, self._file_bytes_left)
             self._file_bytes_left -= len(content or b"")
         self.files.append(MadeFile(file, content))
 
-    def _room_for_picture(self, size: int) -> bool:
-        return self._pictures_left > 0 and size <= self._picture_bytes_left
+    def _add_picture_file(self, file: SessionFile, kind: str) -> None:
+        if not self._room.takes(file.size_bytes):
+            self._leave_out(file.path)
+            return
+        data = self._fetch(file, self._room.bytes_left)
+        if data is not None:
+            self.add_picture(self._room.show(file.path, Picture(kind, data)))
 
-    def _fetch(self, file: SessionFile) -> bytes | None:
+    def _leave_out(self, name: str) -> None:
+        self.warnings.append(f"{name} is left out: the reply has its most pictures or bytes of pictures.")
+
+    def _fetch(self, file: SessionFile, limit_bytes: int) -> bytes | None:
+        if self._late:
+            return None
         try:
-            return self._executor.download_file(file.path, deadline=self._deadline)
-        except (ServiceError, DeadlineReached) as error:
+            return self._session.download_file(file.path, deadline=self._deadline, limit_bytes=limit_bytes)
+        except DeadlineReached:
+            self._late = True
+            self.warnings.append(f"There was no time to fetch {file.path} and what is listed after it.")
+        except PoolLimitExceeded:
+            self.warnings.append(f"{file.path} is left out: it grew while it was fetched.")
+        except ServiceError as error:
             _log.warning("A file of the session could not be fetched: %s", type(error).__name__)
             self.warnings.append(f"{file.path} could not be fetched.")
-            return None
+        return None
 
 
-def _is_new(file: SessionFile, before: Mapping[str, SessionFile], provided: Mapping[str, bytes]) -> bool:
-    if file.path in provided:
-        # Its time is that of the upload, so only another size shows a change.
-        return file.size_bytes != len(provided[file.path])
-    return before.get(file.path) != file
+def _is_new(file: SessionFile, known: SessionFile | None) -> bool:
+    return known is None or (file.size_bytes, file.modified_at) != (known.size_bytes, known.modified_at)

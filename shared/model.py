@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import json
 import math
+import socket
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -18,16 +20,13 @@ from typing import Any
 
 import httpx
 
-from shared import errors
+from shared import errors, retry
 from shared.deadline import Deadline
 from shared.errors import SettingError
-from shared.identity import MODEL_SCOPE, BearerTokens, is_safe_address, process_tokens
-from shared.session_wire import retry_after
+from shared.identity import MODEL_SCOPE, BearerTokens, is_safe_address, is_web_address, process_tokens
 from shared.settings import Settings
 
 CONNECT_SECONDS = 5.0
-FIRST_PAUSE_SECONDS = 1.0
-ATTEMPTS = 3
 # The openai library wants some key; the client replaces it by a token of the app's identity.
 _IDENTITY_KEY = "the-identity-signs"
 _OUR_CLIENT_TYPES = ("openai", "azure")
@@ -38,10 +37,12 @@ class ModelChoice:
     """Which model, and how it is paid for.
 
     Attributes:
+        setting: the name of the setting that it comes from.
         entries: AutoGen's config list, without HTTP client.
         uses_identity: requests are signed by the app's identity.
     """
 
+    setting: str
     entries: tuple[Mapping[str, Any], ...] = field(repr=False)
     uses_identity: bool = False
 
@@ -114,26 +115,36 @@ class ChatHttpClient(httpx.Client):
         return self
 
     def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
-        """Sends within the deadline; tries again on 429 and 5xx while there is time.
+        """Sends within the deadline; tries again after 429, 5xx and a lost connection while there is time.
+
+        Returns:
+            The last response, read to its end.
 
         Raises:
             DeadlineReached: the deadline has passed.
             IdentityError: no token could be had.
+            ModelRefused: what answers is no model server.
             httpx.HTTPError: no answer came.
         """
-        for attempt in range(1, ATTEMPTS + 1):
-            response = self._signed(request, options)
-            if response.status_code != 429 and response.status_code < 500:
-                break
-            told = retry_after(response.headers)
-            pause = told if told is not None else FIRST_PAUSE_SECONDS * attempt
-            # The openai library would wait by its own clock, which knows no deadline.
-            response.headers["x-should-retry"] = "false"
-            if attempt == ATTEMPTS or pause >= self._deadline.remaining():
-                break
-            response.close()
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                response = self._signed(request, options)
+            except httpx.TransportError:
+                self._deadline.check()
+                pause = retry.pause(attempt, {}, self._deadline)
+                if pause is None:
+                    raise
+            else:
+                if response.status_code != 429 and response.status_code < 500:
+                    return _checked(response)
+                # The openai library would wait by its own clock, which knows no deadline.
+                response.headers["x-should-retry"] = "false"
+                pause = retry.pause(attempt, response.headers, self._deadline)
+                if pause is None:
+                    return response
             self._sleep(pause)
-        return response
 
     def _signed(self, request: httpx.Request, options: Mapping[str, Any]) -> httpx.Response:
         if self._tokens is None:
@@ -144,12 +155,52 @@ class ChatHttpClient(httpx.Client):
             request.headers.pop("api-key", None)
             return self._bounded(request, options)
 
-        return self._tokens.send(with_token)
+        return self._tokens.send(with_token, self._deadline)
 
     def _bounded(self, request: httpx.Request, options: Mapping[str, Any]) -> httpx.Response:
         left = self._deadline.clamp(math.inf)
         request.extensions["timeout"] = httpx.Timeout(left, connect=min(CONNECT_SECONDS, left)).as_dict()
-        return self._process.send(request, **options)
+        # Its timeout is for each read, and an answer can come in many small pieces.
+        response = self._process.send(request, **{**options, "stream": True})
+        return _read(response, self._deadline)
+
+
+def _read(response: httpx.Response, deadline: Deadline) -> httpx.Response:
+    def shut() -> None:
+        response.extensions["network_stream"].get_extra_info("socket").shutdown(socket.SHUT_RD)
+
+    body = bytearray()
+    with closing(response), deadline.interrupting(shut):
+        for chunk in response.iter_raw():
+            body += chunk
+            deadline.check()
+    # A body without a length ends where the connection was shut.
+    deadline.check()
+    return httpx.Response(
+        response.status_code,
+        headers=response.headers,
+        content=bytes(body),
+        request=response.request,
+        extensions=response.extensions,
+    )
+
+
+def _checked(response: httpx.Response) -> httpx.Response:
+    asked = response.request.url.path.endswith("/chat/completions") and response.is_success
+    streamed = response.headers.get("content-type", "").startswith("text/event-stream")
+    if asked and not streamed and not _is_completion(response.content):
+        raise errors.ModelRefused(
+            f"The model's server answered {response.status_code} without a chat completion. Check the address: "
+            "AZURE_OPENAI_ENDPOINT, OPENAI_BASE_URL or OAI_CONFIG_LIST, whichever is set."
+        )
+    return response
+
+
+def _is_completion(body: bytes) -> bool:
+    try:
+        return isinstance(json.loads(body)["choices"][0]["message"], dict)
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return False
 
 
 def model_error(error: BaseException) -> errors.ServiceError | None:
@@ -176,7 +227,7 @@ def model_error(error: BaseException) -> errors.ServiceError | None:
         if isinstance(error, types):
             status = f" It answered {error.status_code}." if isinstance(error, openai.APIStatusError) else ""
             headers = error.response.headers if isinstance(error, openai.APIStatusError) else {}
-            return kind(f"{kind.title}.{status}", retry_after_seconds=retry_after(headers))
+            return kind(f"{kind.title}.{status}", retry_after_seconds=retry.retry_after(headers))
     return None
 
 
@@ -199,12 +250,24 @@ def _from_config_list(text: str) -> ModelChoice:
     good = isinstance(entries, list) and all(isinstance(e, dict) and e.get("model") for e in entries)
     if not good or not entries:
         raise SettingError(name, f"{name} is not a list of objects that each name a 'model'.")
-    return ModelChoice(tuple(entries))
+    for entry in entries:
+        _check_key(name, entry.get("api_key"))
+        if not is_web_address(str(entry.get("base_url") or "https://api.openai.com")):
+            raise SettingError(name, f"A base_url in {name} is not an http or https URL.")
+    return ModelChoice(name, tuple(entries))
+
+
+def _check_key(name: str, key: object) -> None:
+    # A header could not carry it, and the library's error would come in the middle of the chat.
+    if isinstance(key, str) and not (key.isascii() and key.isprintable()):
+        raise SettingError(name, f"A key in {name} has characters that no key has.")
 
 
 def _from_azure(settings: Settings) -> ModelChoice:
+    name = "AZURE_OPENAI_ENDPOINT"
     if not is_safe_address(settings.azure_openai_endpoint):
-        raise SettingError("AZURE_OPENAI_ENDPOINT", "AZURE_OPENAI_ENDPOINT is not an https URL.")
+        raise SettingError(name, f"{name} is not an https URL (http is for this machine only).")
+    _check_key("AZURE_OPENAI_API_KEY", settings.azure_openai_api_key)
     if not settings.azure_openai_deployment:
         raise SettingError("AZURE_OPENAI_DEPLOYMENT", "AZURE_OPENAI_ENDPOINT is set without AZURE_OPENAI_DEPLOYMENT.")
     # Azure's v1 surface speaks plain OpenAI and keeps the dots that AutoGen removes from deployment names.
@@ -213,13 +276,19 @@ def _from_azure(settings: Settings) -> ModelChoice:
         "base_url": f"{settings.azure_openai_endpoint.rstrip('/')}/openai/v1/",
         "api_key": settings.azure_openai_api_key or _IDENTITY_KEY,
     }
-    return ModelChoice((entry,), uses_identity=not settings.azure_openai_api_key)
+    return ModelChoice(name, (entry,), uses_identity=not settings.azure_openai_api_key)
 
 
 def _from_openai(settings: Settings) -> ModelChoice:
     if not settings.openai_model:
         raise SettingError("OPENAI_MODEL", "OPENAI_BASE_URL or OPENAI_API_KEY is set without OPENAI_MODEL.")
+    _check_key("OPENAI_API_KEY", settings.openai_api_key)
     entry = {"model": settings.openai_model, "api_key": settings.openai_api_key or "none"}
-    if settings.openai_base_url:
-        entry["base_url"] = settings.openai_base_url
-    return ModelChoice((entry,))
+    if not settings.openai_base_url:
+        return ModelChoice("OPENAI_API_KEY", (entry,))
+    name = "OPENAI_BASE_URL"
+    if not is_web_address(settings.openai_base_url):
+        raise SettingError(name, f"{name} is not an http or https URL, such as http://localhost:11434/v1.")
+    if settings.openai_api_key and not is_safe_address(settings.openai_base_url):
+        raise SettingError(name, f"{name} is http to another machine: a key (OPENAI_API_KEY) goes there by https only.")
+    return ModelChoice(name, ({**entry, "base_url": settings.openai_base_url},))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
@@ -11,15 +11,13 @@ from typing import Any
 import requests
 import urllib3
 
-from shared import VERSION, errors, session_wire
+from shared import VERSION, errors, retry
 from shared.deadline import Deadline
 from shared.identity import BearerTokens
 
 USER_AGENT = f"autogen-aca-sessions/{VERSION} (Language=Python)"
 CONNECT_SECONDS = 5.0
 REPLY_BYTES_MAX = 140_000_000
-ATTEMPTS = 4
-FIRST_PAUSE_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -29,6 +27,17 @@ class Reply:
     status_code: int
     headers: Mapping[str, str]
     body: bytes
+
+
+@dataclass(frozen=True)
+class _Call:
+    method: str
+    url: str
+    deadline: Deadline
+    seconds: float
+    repeatable: bool
+    limit_bytes: int
+    options: Mapping[str, Any]
 
 
 class PoolTransport:
@@ -60,7 +69,7 @@ class PoolTransport:
         limit_bytes: int = REPLY_BYTES_MAX,
         **options: Any,
     ) -> Reply:
-        """Sends a request, up to four times where an attempt cannot have run code.
+        """Sends a request, and again by `shared.retry` where an attempt cannot have run code.
 
         Args:
             method: HTTP method.
@@ -68,7 +77,7 @@ class PoolTransport:
             deadline: bounds all attempts and pauses together.
             seconds: bounds each attempt.
             repeatable: whether doing it twice is harmless. If not, only refusals that come before the
-                work are tried again: no connection, 429, and 503 with Retry-After.
+                work are tried again: nothing was sent, 429, and 503 with Retry-After.
             limit_bytes: most bytes of the reply.
             options: as for `requests.request`.
 
@@ -77,100 +86,117 @@ class PoolTransport:
 
         Raises:
             DeadlineReached: the deadline has passed.
-            PoolUnreachable: no attempt got a connection.
-            PoolOutcomeUnknown: the last attempt got no answer.
+            PoolUnreachable: the last attempt got no connection or, where repeatable, no answer.
+            PoolOutcomeUnknown: not repeatable, and it was sent and got no answer.
             PoolLimitExceeded: the reply is longer than `limit_bytes`.
         """
-        failure: errors.PoolError | None = None
-        reply: Reply | None = None
-        for attempt in range(ATTEMPTS):
-            if attempt:
-                pause = _pause(attempt, reply)
-                if pause >= deadline.remaining():
-                    break
-                self._sleep(pause)
-            failure, reply = None, None
+        call = _Call(method, url, deadline, seconds, repeatable, limit_bytes, options)
+        attempt = 0
+        while True:
+            attempt += 1
             try:
-                reply = self._tokens.send(
-                    lambda token: self._once(method, url, token, deadline, seconds, limit_bytes, options)
-                )
-            except errors.PoolUnreachable as error:
-                failure = error
-            except errors.PoolOutcomeUnknown as error:
-                deadline.check()
-                failure = error
-            if not _may_repeat(failure or reply, repeatable):
-                break
-        if reply is not None:
-            return reply
-        raise failure or AssertionError("an attempt ends in a reply or a failure")
+                reply = self._tokens.send(lambda token: self._once(call, token), deadline)
+            except errors.PoolUnreachable:
+                pause = retry.pause(attempt, {}, deadline)
+                if pause is None:
+                    raise
+            else:
+                pause = retry.pause(attempt, reply.headers, deadline) if _may_repeat(reply, repeatable) else None
+                if pause is None:
+                    return reply
+            self._sleep(pause)
 
-    def _once(
-        self,
-        method: str,
-        url: str,
-        token: str,
-        deadline: Deadline,
-        seconds: float,
-        limit_bytes: int,
-        options: Mapping[str, Any],
-    ) -> Reply:
-        limit = deadline.clamp(seconds)
+    def close(self) -> None:
+        """Closes the connections; another request opens new ones."""
+        self._http.close()
+
+    def _once(self, call: _Call, token: str) -> Reply:
+        end = call.deadline.within(call.seconds)
+        left = end.remaining()
+        outgoing = _Outgoing(token)
         try:
             with self._http.request(
-                method,
-                url,
-                auth=_Bearer(token),
-                timeout=(min(CONNECT_SECONDS, limit), limit),
+                call.method,
+                call.url,
+                auth=outgoing,
+                timeout=(min(CONNECT_SECONDS, left), left),
                 allow_redirects=False,
                 stream=True,
-                **options,
+                **call.options,
             ) as response:
-                return Reply(response.status_code, response.headers, _read(response, limit, deadline, limit_bytes))
-        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+                return Reply(response.status_code, response.headers, _read(response, end, call.limit_bytes))
+        except (requests.RequestException, urllib3.exceptions.HTTPError):
             # The exception's own text holds the URL, hence `from None`.
-            if _never_sent(error):
+            if not outgoing.begun:
+                raise errors.PoolUnreachable from None
+            call.deadline.check()
+            if call.repeatable:
                 raise errors.PoolUnreachable from None
             raise errors.PoolOutcomeUnknown from None
 
 
-class _Bearer(requests.auth.AuthBase):
-    # Set as `auth`, or requests would take credentials for the host from a .netrc file instead.
+class _Outgoing(requests.auth.AuthBase):
+    """Signs a request, and knows whether it may have begun to go out.
+
+    It is set as `auth`, or requests would take credentials for the host from a .netrc file instead.
+    No code can run before its first byte is sent: that says more than the exception's type, since a failed
+    handshake and a connection lost in the middle can look the same.
+    """
+
     def __init__(self, token: str) -> None:
+        self.begun = False
         self._token = token
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         request.headers["Authorization"] = f"Bearer {self._token}"
+        if isinstance(request.body, bytes):
+            request.body = _Body(request.body, self)  # type: ignore[assignment]  # anything sized and iterable will do
+        else:
+            # Without a body nothing tells.
+            self.begun = True
         return request
 
 
-def _pause(attempt: int, reply: Reply | None) -> float:
-    told = session_wire.retry_after(reply.headers) if reply else None
-    return told if told is not None else FIRST_PAUSE_SECONDS * 2 ** (attempt - 1)
+class _Body:
+    def __init__(self, content: bytes, outgoing: _Outgoing) -> None:
+        self._content = content
+        self._outgoing = outgoing
+
+    def __len__(self) -> int:
+        return len(self._content)
+
+    def __iter__(self) -> Iterator[bytes]:
+        self._outgoing.begun = True
+        yield self._content
 
 
-def _may_repeat(outcome: Reply | errors.PoolError | None, repeatable: bool) -> bool:
-    if isinstance(outcome, Reply):
-        status = outcome.status_code
-        told_when = session_wire.retry_after(outcome.headers) is not None
-        return status == 429 or (status == 503 and told_when) or (repeatable and status in (500, 502, 503, 504))
-    return repeatable or isinstance(outcome, errors.PoolUnreachable)
+def refused_in_time(reply: Reply) -> bool:
+    """Whether a refusal says that the work was not begun: 429, and 503 that names a time to come back.
+
+    No document says so of the 503; that such an answer comes before the work is an assumption.
+    """
+    return reply.status_code == 429 or (reply.status_code == 503 and retry.retry_after(reply.headers) is not None)
 
 
-def _never_sent(error: Exception) -> bool:
-    if isinstance(error, requests.ConnectTimeout):
-        return True
-    cause = getattr(error.args[0] if error.args else None, "reason", None)
-    return isinstance(cause, urllib3.exceptions.NewConnectionError)
+def _may_repeat(reply: Reply, repeatable: bool) -> bool:
+    return refused_in_time(reply) or (repeatable and reply.status_code in (500, 502, 503, 504))
 
 
-def _read(response: requests.Response, seconds: float, deadline: Deadline, limit_bytes: int) -> bytes:
-    end = deadline.clock() + seconds
+def _read(response: requests.Response, end: Deadline, limit_bytes: int) -> bytes:
+    too_long = errors.PoolLimitExceeded(f"The session pool's reply is longer than {limit_bytes} bytes.")
+    if (response.raw.length_remaining or 0) > limit_bytes:
+        raise too_long
     body = bytearray()
-    for chunk in response.iter_content(65536):
-        body += chunk
-        if len(body) > limit_bytes:
-            raise errors.PoolLimitExceeded(f"The session pool's reply is longer than {limit_bytes} bytes.")
-        if deadline.clock() > end:
-            raise errors.PoolOutcomeUnknown
+    # Header lines that drip in are each bounded by the time of one read only: until they are complete,
+    # nothing here can reach the connection.
+    with end.interrupting(response.raw.shutdown):
+        for chunk in response.iter_content(65536):
+            body += chunk
+            if len(body) > limit_bytes:
+                raise too_long
+            if end.remaining() <= 0:
+                break
+    # A body without a length ends where the connection was shut.
+    if end.remaining() <= 0:
+        raise requests.ReadTimeout
     return bytes(body)

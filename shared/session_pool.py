@@ -18,13 +18,13 @@ from urllib.parse import quote, urljoin, urlsplit
 from shared import errors, session_wire
 from shared.deadline import Deadline
 from shared.identity import POOL_SCOPE, BearerTokens, is_safe_address, process_tokens
-from shared.pool_transport import REPLY_BYTES_MAX, PoolTransport, Reply
+from shared.pool_transport import REPLY_BYTES_MAX, PoolTransport, Reply, refused_in_time
 from shared.session_wire import Execution, SessionFile
 
-DEFAULT_API_VERSION = "2025-10-02-preview"
 # The service may have to start a session before it runs the code.
 ALLOCATION_SECONDS = 20.0
 ANSWER_SECONDS = 3.0
+POLL_SECONDS = 1.0
 REQUEST_SECONDS = 30.0
 TRANSFER_SECONDS = 120.0
 STREAM_LIMIT = 100_000
@@ -38,7 +38,7 @@ class SessionPool:
         endpoint: the pool's management endpoint; `http` only on this machine.
         tokens: bearer tokens for the pool.
         api_version: 2024-10-02-preview or later.
-        sleep: waits between attempts, in seconds.
+        sleep: waits between attempts and polls, in seconds.
 
     Raises:
         SettingError: the endpoint or the version is not of its form.
@@ -49,12 +49,13 @@ class SessionPool:
         endpoint: str,
         *,
         tokens: BearerTokens,
-        api_version: str = DEFAULT_API_VERSION,
+        api_version: str = session_wire.DEFAULT_API_VERSION,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._endpoint = _checked_endpoint(endpoint)
         session_wire.check_api_version(api_version)
         self._api_version = api_version
+        self._sleep = sleep
         self._transport = PoolTransport(tokens, sleep)
 
     def execute(self, identifier: str, code: str, *, timeout_seconds: float, deadline: Deadline) -> Execution:
@@ -68,14 +69,14 @@ class SessionPool:
 
         Raises:
             DeadlineReached: the deadline has passed.
-            PoolOutcomeUnknown: no answer came; the code may have run.
+            PoolOutcomeUnknown: no answer came, or a failure's; the code may have run.
             PoolError: the pool failed or refused.
         """
         limit = deadline.clamp(min(timeout_seconds, session_wire.EXECUTION_SECONDS_MAX))
         # The service's own word on a timeout has to arrive before the deadline.
         seconds = max(1, math.floor(min(limit, deadline.remaining() - ANSWER_SECONDS)))
         body = session_wire.execution_body(self._api_version, code, timeout_seconds=seconds, stream_limit=STREAM_LIMIT)
-        reply = self._call(
+        reply = self._send(
             "POST",
             "/executions",
             identifier,
@@ -85,8 +86,11 @@ class SessionPool:
             json=body,
             headers={"operation-id": str(uuid.uuid4())},
         )
+        if reply.status_code >= 500 and not refused_in_time(reply):
+            raise errors.PoolOutcomeUnknown(f"The session pool answered {reply.status_code}: the code may have run.")
+        _successful(reply)
         return session_wire.decode_execution(
-            reply.body,
+            self._ended(session_wire.json_object(reply.body), identifier, deadline),
             reply.headers,
             timeout_seconds=seconds,
             stream_limit=session_wire.stream_characters(self._api_version, STREAM_LIMIT),
@@ -157,6 +161,25 @@ class SessionPool:
         """Ends a session, says whether there was one, and raises as `session_exists` does."""
         return self._session_call("DELETE", identifier, deadline)
 
+    def close(self) -> None:
+        """Closes the connections; another call opens new ones."""
+        self._transport.close()
+
+    def _ended(self, execution: dict[str, Any], identifier: str, deadline: Deadline) -> dict[str, Any]:
+        """Asks until the execution has ended: 2024-10-02-preview may answer 202 before it has."""
+        while (execution_id := session_wire.pending_execution(execution)) is not None:
+            if deadline.remaining() <= POLL_SECONDS:
+                raise errors.DeadlineReached
+            self._sleep(POLL_SECONDS)
+            where = f"/executions/{quote(execution_id, safe='')}"
+            try:
+                reply = self._call("GET", where, identifier, deadline, REQUEST_SECONDS)
+                execution = session_wire.json_object(reply.body)
+            except errors.PoolError:
+                # Whatever went wrong with asking, the code has been started.
+                raise errors.PoolOutcomeUnknown from None
+        return execution
+
     def _session_call(self, method: str, identifier: str, deadline: Deadline) -> bool:
         if not session_wire.knows_sessions(self._api_version):
             # Such a version neither names nor ends sessions: one may be there, and it ends by its cooldown.
@@ -209,8 +232,12 @@ class SessionPool:
         return self._transport.send(method, url, deadline=deadline, seconds=seconds, params=params, **options)
 
     def _own_link(self, link: str) -> str:
-        url = urljoin(self._endpoint + "/", link)
-        if urlsplit(url)[:2] != urlsplit(self._endpoint)[:2]:
+        try:
+            url = urljoin(self._endpoint + "/", link)
+            own = urlsplit(url)[:2] == urlsplit(self._endpoint)[:2]
+        except ValueError:
+            own = False
+        if not own:
             raise errors.PoolRefused("The session pool's list goes on at another host.")
         return url
 

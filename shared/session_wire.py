@@ -16,13 +16,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shared import errors
+from shared.retry import retry_after
 
+DEFAULT_API_VERSION = "2025-10-02-preview"
 EXECUTION_SECONDS_MAX = 220
 # Where the version does not let a client choose.
 STREAM_CHARACTERS = 4096
 # `outputStreamsMaxLength` and `recursive` came with this version.
 _STREAM_LIMIT_SINCE = "2025-10-02"
 _OLDEST_VERSION = "2024-10-02"
+_LONE_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -130,25 +133,38 @@ def knows_sessions(api_version: str) -> bool:
     return api_version >= "2025-02-02"
 
 
+def pending_execution(data: Mapping[str, Any]) -> str | None:
+    """The id by which to ask again for an execution that has not ended; None for one that has.
+
+    Raises:
+        PoolOutcomeUnknown: it has not ended, and has no id.
+    """
+    if _text(data.get("status")).lower() not in ("notstarted", "running"):
+        return None
+    execution_id = _text(data.get("id"))
+    if not execution_id:
+        raise errors.PoolOutcomeUnknown
+    return execution_id
+
+
 def decode_execution(
-    body: bytes,
+    data: Mapping[str, Any],
     headers: Mapping[str, str],
     *,
     timeout_seconds: int = EXECUTION_SECONDS_MAX,
     stream_limit: int = STREAM_CHARACTERS,
 ) -> Execution:
-    """Reads the reply of POST /executions.
+    """Reads an execution that has ended.
 
     Args:
-        body: of the reply.
+        data: the execution.
         headers: with lower-case names or a case-insensitive mapping.
         timeout_seconds: what the code was given.
         stream_limit: where the service cuts each stream, in characters.
 
     Raises:
-        PoolRefused: the reply is not an execution.
+        PoolRefused: it is none.
     """
-    data = json_object(body)
     status = data.get("status")
     if not isinstance(status, str):
         raise errors.PoolRefused("The session pool's reply has no status.")
@@ -157,6 +173,9 @@ def decode_execution(
     value = outcome.get("executionResult")
     picture = _picture(value)
     stdout, stderr = _text(outcome.get("stdout")), _text(outcome.get("stderr"))
+    stderr_cut = len(stderr) >= stream_limit
+    if status.lower() in ("canceled", "cancelled"):
+        stderr = "\n".join(filter(None, [stderr, "The session pool canceled the execution before its end."]))
     return Execution(
         succeeded=status.lower() in ("succeeded", "success"),
         stdout=stdout,
@@ -167,7 +186,7 @@ def decode_execution(
         session_guid=headers.get("x-ms-session-guid", ""),
         timeout_seconds=timeout_seconds,
         stdout_cut=len(stdout) >= stream_limit,
-        stderr_cut=len(stderr) >= stream_limit,
+        stderr_cut=stderr_cut,
     )
 
 
@@ -239,10 +258,7 @@ def decode_error(status: int, headers: Mapping[str, str], body: bytes) -> errors
 
 def error_code(headers: Mapping[str, str], body: bytes) -> str:
     """The service's error code from whichever place it stands in; empty when there is none."""
-    try:
-        data = json.loads(body)
-    except (ValueError, RecursionError):
-        data = None
+    data = _json(body)
     candidates: list[Any] = []
     if isinstance(data, dict):
         inner = data.get("error")
@@ -255,24 +271,27 @@ def error_code(headers: Mapping[str, str], body: bytes) -> str:
     return ""
 
 
-def retry_after(headers: Mapping[str, str]) -> int | None:
-    """Seconds of a Retry-After header; None where it is absent or a date."""
-    text = headers.get("retry-after", "").strip()
-    return int(text) if re.fullmatch(r"[0-9]{1,6}", text) else None
-
-
 def json_object(body: bytes) -> dict[str, Any]:
-    """A reply's JSON object.
+    """A reply's JSON object; what has no UTF-8 form in it is replaced.
 
     Raises:
         PoolRefused: the reply is anything else.
     """
-    try:
-        data = json.loads(body)
-    except (ValueError, RecursionError):
-        data = None
+    data = _json(body)
     if not isinstance(data, dict):
         raise errors.PoolRefused("The session pool's reply is not a JSON object.")
+    return data
+
+
+def _json(body: bytes) -> Any:
+    text = body.decode("utf-8-sig", "replace")
+    try:
+        data = json.loads(text)
+        # File names that are not UTF-8 come as lone surrogates, escaped: nobody could be sent those.
+        if "\\u" in text:
+            data = json.loads(_LONE_SURROGATES.sub("\ufffd", json.dumps(data, ensure_ascii=False)))
+    except (ValueError, RecursionError):
+        return None
     return data
 
 

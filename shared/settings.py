@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from shared.errors import SettingError
+from shared.session_wire import DEFAULT_API_VERSION, EXECUTION_SECONDS_MAX
 
 
 def _setting(
@@ -36,7 +37,7 @@ class Settings:
         "https://<region>.dynamicsessions.io/subscriptions/<id>/resourceGroups/<group>/sessionPools/<pool>",
     )
     session_pool_api_version: str = _setting(
-        "2025-10-02-preview",
+        DEFAULT_API_VERSION,
         "API version of the session pool, 2024-10-02-preview or later.",
         "2025-02-02-preview",
     )
@@ -58,10 +59,15 @@ class Settings:
     )
     openai_base_url: str = _setting(
         "",
-        "Model, third choice: any server that speaks OpenAI's chat completions.",
+        "Model, third choice: any server that speaks OpenAI's chat completions; http too where no key is set.",
         "http://localhost:11434/v1",
     )
-    openai_api_key: str = _setting("", "Key for OPENAI_BASE_URL, or for api.openai.com.", "<key>", secret=True)
+    openai_api_key: str = _setting(
+        "",
+        "Key for OPENAI_BASE_URL, which then has to be https or on this machine, or for api.openai.com.",
+        "<key>",
+        secret=True,
+    )
     openai_model: str = _setting("", "Name of the model there.", "gpt-4o")
     chat_deadline_seconds: int = _setting(
         200,
@@ -85,11 +91,14 @@ class Settings:
         1_000_000, "Most bytes of files, pictures aside, whose content a reply brings.", "0", bounds=(0, 70_000_000)
     )
     execution_timeout_seconds: int = _setting(
-        120, "Longest execution of one block of code; the service stops at 220 s.", "60", bounds=(1, 220)
+        120,
+        f"Longest execution of one block of code; the service stops at {EXECUTION_SECONDS_MAX} s.",
+        "60",
+        bounds=(1, EXECUTION_SECONDS_MAX),
     )
     output_max_characters: int = _setting(
         20_000,
-        "Most characters of one execution's output that the model reads.",
+        "Most characters of one message's output, all its blocks together, that the model reads.",
         "8000",
         bounds=(500, 200_000),
     )

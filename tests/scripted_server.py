@@ -4,29 +4,46 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+# No wait of the server outlives it, and none is longer than this even where a client waits for ever.
+SECONDS_MAX = 10.0
 
 
 @dataclass(frozen=True)
 class Received:
-    """A request as it arrived; header names in lower case."""
+    """A request as it arrived; header names in lower case. One `client_port` is one connection."""
 
     method: str
     path: str
     headers: dict[str, str]
     body: bytes
+    client_port: int = 0
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A reply; `hang_up` closes the connection instead."""
+    """A reply.
+
+    Attributes:
+        status: of HTTP.
+        body: its bytes.
+        headers: win over the server's own, so that a Content-Length may be wrong.
+        hang_up: closes the connection instead.
+        silent: never answers.
+        drip_seconds: between any two bytes of the body.
+        unsized: the body has no length and ends with the connection.
+    """
 
     status: int = 200
     body: bytes = b"{}"
     headers: dict[str, str] = field(default_factory=dict)
     hang_up: bool = False
+    silent: bool = False
+    drip_seconds: float = 0.0
+    unsized: bool = False
 
 
 @dataclass
@@ -37,37 +54,65 @@ class ScriptedServer:
     received: list[Received] = field(default_factory=list)
 
 
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    answer: Callable[[Received], Answer]
+    ending: threading.Event
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Tests print nothing."""
+
+    def handle_any(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        reply = type(self).answer(Received(self.command, self.path, headers, body, self.client_address[1]))
+        if reply.silent:
+            self.ending.wait(SECONDS_MAX)
+        if reply.silent or reply.hang_up:
+            self.close_connection = True
+            return
+        # The client may have given up.
+        with suppress(OSError):
+            self._head(reply)
+            self._body(reply)
+
+    do_GET = do_POST = do_DELETE = handle_any
+
+    def _head(self, reply: Answer) -> None:
+        own = {"Content-Type": "application/json"}
+        own |= {"Connection": "close"} if reply.unsized else {"Content-Length": str(len(reply.body))}
+        self.send_response(reply.status)
+        for name, value in {**own, **reply.headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+
+    def _body(self, reply: Answer) -> None:
+        if not reply.drip_seconds:
+            self.wfile.write(reply.body)
+            return
+        for number in range(min(len(reply.body), int(SECONDS_MAX / reply.drip_seconds))):
+            if self.ending.wait(reply.drip_seconds):
+                break
+            self.wfile.write(reply.body[number : number + 1])
+        self.close_connection = True
+
+
 @contextmanager
 def scripted_server(answer: Callable[[int, Received], Answer]) -> Iterator[ScriptedServer]:
     """Runs a server; `answer` is called with the request's number, from 0, and the request."""
     server = ScriptedServer("")
     lock = threading.Lock()
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    class Handler(_Handler):
+        ending = threading.Event()
 
-        def log_message(self, format: str, *args: object) -> None:
-            """Tests print nothing."""
-
-        def handle_any(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            headers = {name.lower(): value for name, value in self.headers.items()}
-            request = Received(self.command, self.path, headers, body)
+        @staticmethod
+        def answer(request: Received) -> Answer:
             with lock:
                 number = len(server.received)
                 server.received.append(request)
-            reply = answer(number, request)
-            if reply.hang_up:
-                self.close_connection = True
-                return
-            self.send_response(reply.status)
-            for name, value in {"Content-Type": "application/json", **reply.headers}.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(reply.body)))
-            self.end_headers()
-            self.wfile.write(reply.body)
-
-        do_GET = do_POST = do_DELETE = handle_any
+            return answer(number, request)
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
         http.daemon_threads = True
@@ -77,5 +122,6 @@ def scripted_server(answer: Callable[[int, Received], Answer]) -> Iterator[Scrip
         try:
             yield server
         finally:
+            Handler.ending.set()
             http.shutdown()
             thread.join(5)

@@ -67,6 +67,13 @@ def test_a_session_that_is_gone_is_told_to_the_model(ask: Caller) -> None:
     assert "this session is new" in reply["steps"][1]["content"]
 
 
+def test_a_session_that_is_gone_is_told_although_files_have_started_another(ask: Caller) -> None:
+    files = [{"name": "a.csv", "content": encoded(b"1,2\n")}]
+    reply = ask(python("print(open('/mnt/data/a.csv').read())"), session_id="gone-with-its-files", files=files)
+    assert "this session is new" in reply["steps"][1]["content"]
+    assert "1,2" in reply["steps"][1]["content"]
+
+
 def test_a_plot_comes_back_as_a_picture(ask: Caller) -> None:
     reply = ask("Plot sin(x) from 0 to 10")
     (picture,) = reply["pictures"]
@@ -89,6 +96,19 @@ def test_an_uploaded_file_is_used_and_is_not_listed_as_new(ask: Caller) -> None:
     reply = ask("Describe this file", files=[{"name": "sales.csv", "content": encoded(table)}])
     assert "2 rows, 2 columns: city, sales" in reply["result"]
     assert reply["files"] == []
+
+
+def test_an_uploaded_file_that_the_code_changes_comes_back(ask: Caller) -> None:
+    files = [{"name": name, "content": encoded(b"1,2")} for name in ("changed.csv", "same.csv")]
+    reply = ask(python("open('/mnt/data/changed.csv', 'w').write('9,9')"), files=files)
+    assert [(file["name"], base64.b64decode(file["content"])) for file in reply["files"]] == [("changed.csv", b"9,9")]
+
+
+def test_output_over_what_a_session_returns_is_said_to_be_cut_there(ask: Caller) -> None:
+    reply = ask(python("for number in range(60_000):\n    print(number)"))
+    assert "at least 80000 characters left out; the session itself cut the rest" in reply["steps"][1]["content"]
+    code = "import sys\nprint('x' * 200_000, file=sys.stderr)\nraise ValueError('the reason')"
+    assert "the end of the traceback is missing" in ask(python(code))["steps"][1]["content"]
 
 
 def test_a_written_file_comes_back(ask: Caller) -> None:

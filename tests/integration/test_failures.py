@@ -53,6 +53,17 @@ def test_tokens_that_live_a_second_are_renewed(stack_of: StackFactory) -> None:
         assert "1" in ask("Run this:\n```python\nprint(x)\n```", session_id=first["session_id"])["result"]
 
 
+def test_a_token_that_is_refused_is_replaced_in_the_middle_of_a_chat(stack_of: StackFactory) -> None:
+    # A day's token is far from its renewal, so only the pool's 401 can tell that a new key has made it worthless.
+    with stack_of(identity_args=["--header", "the same after a restart"]) as stack:
+        ask = Caller(stack.url)
+        ask("What is 6 times 7?")
+        for part in ("identity", "session_pool"):
+            stack.stop_part(part)
+            stack.start_part(part)
+        assert "42" in ask("What is 6 times 7?")["result"]
+
+
 def test_a_session_lost_between_two_blocks_is_told_to_the_model(stack_of: StackFactory, scripted: Any) -> None:
     slow = {"content": "```python\nprint('x' in globals())\n```", "latency": 4}
     options = scripted("```python\nx = 1\n```", slow, "Done.\n\nTERMINATE")
@@ -93,6 +104,14 @@ def test_common_mistakes_of_a_model_are_harmless(stack_of: StackFactory, scripte
         reply = Caller(stack.url)("Compute")
     assert (reply["status"], reply["result"]) == ("completed", "The answer is 42.")
     assert "42" in reply["steps"][1]["content"]
+
+
+@pytest.mark.parametrize("label", ["text", ""])
+def test_an_answer_may_show_the_output_in_a_fence(stack_of: StackFactory, scripted: Any, label: str) -> None:
+    with stack_of(**scripted(CODE, f"The output was:\n```{label}\n42\n```\nTERMINATE")) as stack:
+        reply = Caller(stack.url)("Compute")
+    assert (reply["status"], reply["result"]) == ("completed", f"The output was:\n```{label}\n42\n```")
+    assert len(reply["steps"]) == 3
 
 
 def test_neither_code_nor_end_is_told_what_to_send(stack_of: StackFactory, scripted: Any) -> None:
@@ -148,8 +167,22 @@ def test_blocks_that_ended_before_the_deadline_are_kept(stack_of: StackFactory, 
     assert "42" in reply["steps"][1]["content"]
 
 
-def test_the_oldest_api_version_goes_on_in_a_session(stack_of: StackFactory) -> None:
+def test_the_oldest_api_version_goes_on_in_a_session_and_says_when_it_cannot(stack_of: StackFactory) -> None:
     with stack_of(host_env={"SESSION_POOL_API_VERSION": "2024-10-02-preview"}) as stack:
         ask = Caller(stack.url)
         first = ask("Run this:\n```python\nx = 41\n```")
-        assert "42" in ask("Run this:\n```python\nprint(x + 1)\n```", session_id=first["session_id"])["result"]
+        again = ask("Run this:\n```python\nprint(x + 1)\n```", session_id=first["session_id"])
+        gone = ask("Run this:\n```python\nprint(1)\n```", session_id="never-seen-before")
+    assert "42" in again["result"]
+    assert "this session is new" not in again["steps"][1]["content"]
+    assert "this session is new" in gone["steps"][1]["content"]
+
+
+def test_a_model_that_autogen_cannot_use_is_a_fault_of_its_setting(stack_of: StackFactory) -> None:
+    with stack_of(
+        host_env={"OAI_CONFIG_LIST": '[{"model": "m", "api_type": "anthropic", "api_key": "sk-k"}]'}
+    ) as stack:
+        response = Caller(stack.url).post({"message": "Compute"})
+    assert (response.status_code, response.json()["code"]) == (500, "setting_invalid")
+    assert "OAI_CONFIG_LIST" in response.json()["detail"]
+    assert "sk-k" not in response.text

@@ -1,168 +1,168 @@
-"""The executor against a scripted pool: each defect of the tutorial's class, and lost sessions.
+"""The executor against a scripted pool: each defect of the tutorial's class, and what the model reads of blocks.
 
-With real sessions: tests/integration.
+With real sessions: tests/integration. What is true of any session: test_session.py.
 """
 
 from __future__ import annotations
 
+import base64
 import inspect
 import json
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 import pytest
 from autogen.coding import CodeBlock, CodeExecutor
-from azure.core.credentials import AccessToken
-from hypothesis import given
-from hypothesis import strategies as st
 
 from shared import errors
-from shared.aca_sessions_executor import ACASessionsExecutor, check_file_name, session_identifier
-from tests.scripted_server import Answer, Received, ScriptedServer, scripted_server
+from shared.aca_sessions_executor import ACASessionsExecutor
+from shared.deadline import Deadline
+from shared.pictures import PictureRoom
+from shared.session import session_identifier
+from tests.scripted_pool import Credential, ended, listing, operations, scripted_pool, uploaded
+from tests.scripted_server import Answer, ScriptedServer
 
 
-class Credential:
-    def get_token(self, *scopes: str, **options: Any) -> AccessToken:
-        assert scopes == ("https://dynamicsessions.io/.default",)
-        return AccessToken("token", 9_999_999_999)
-
-
-def ended(stdout: str = "", stderr: str = "", status: str = "Succeeded", **headers: str) -> Answer:
-    body = {"id": "e", "status": status, "result": {"stdout": stdout, "stderr": stderr, "executionResult": ""}}
-    return Answer(
-        body=json.dumps(body).encode(), headers={name.replace("_", "-"): value for name, value in headers.items()}
-    )
-
-
-@contextmanager
-def executor(*answers: Answer, **options: Any) -> Iterator[tuple[ACASessionsExecutor, ScriptedServer]]:
-    def answer(number: int, request: Received) -> Answer:
-        return answers[min(number, len(answers) - 1)]
-
-    with scripted_server(answer) as server:
-        yield ACASessionsExecutor(server.url + "/pool/", credential=Credential(), **options), server
+def executor(server: ScriptedServer, **options: Any) -> ACASessionsExecutor:
+    return ACASessionsExecutor(server.url + "/pool/", credential=Credential(), **options)
 
 
 def blocks(*codes: str, language: str = "python") -> list[CodeBlock]:
     return [CodeBlock(code=code, language=language) for code in codes]
 
 
-def identifiers(server: ScriptedServer) -> list[str]:
-    return [parse_qs(urlsplit(request.path).query)["identifier"][0] for request in server.received]
+def image(size: int) -> dict[str, str]:
+    return {"type": "image", "format": "png", "base64_data": base64.b64encode(b"x" * size).decode()}
 
 
 def test_it_is_autogens_protocol_and_takes_one_argument() -> None:
     parameters = list(inspect.signature(ACASessionsExecutor).parameters.values())
     assert parameters[0].name == "pool_management_endpoint"
     assert all(parameter.default is not inspect.Parameter.empty for parameter in parameters[1:])
-    with executor(ended()) as (own, _):
-        assert isinstance(own, CodeExecutor)
+    with scripted_pool() as server:
+        assert isinstance(executor(server), CodeExecutor)
 
 
 def test_it_calls_the_current_api_with_the_code_and_no_double_slash() -> None:
-    with executor(ended("hi\n")) as (own, server):
-        result = own.execute_code_blocks(blocks("print('hi')"))
+    with scripted_pool(POST_executions=ended("hi\n")) as server:
+        result = executor(server).execute_code_blocks(blocks("print('hi')"))
     request = server.received[0]
     assert urlsplit(request.path).path == "/pool/executions"
     assert json.loads(request.body)["code"] == "print('hi')"
     assert (result.exit_code, result.output) == (0, "stdout:\nhi")
 
 
-def test_each_executor_has_a_session_of_its_own() -> None:
-    with executor(ended()) as (first, server):
-        second = ACASessionsExecutor(server.url + "/pool", credential=Credential())
-        first.run("1")
-        second.run("1")
-        assert len(set(identifiers(server))) == 2
-    assert all(re.fullmatch("[0-9a-f]{64}", name) for name in identifiers(server))
-
-
 def test_failed_code_is_a_failure_with_its_traceback() -> None:
-    with executor(ended("before\n", "Traceback\nKeyError: 'a'", "Failed")) as (own, _):
-        result = own.execute_code_blocks(blocks("x"))
+    with scripted_pool(POST_executions=ended("before\n", "Traceback\nKeyError: 'a'", "Failed")) as server:
+        result = executor(server).execute_code_blocks(blocks("x"))
     assert result.exit_code == 1
     assert result.output == "stdout:\nbefore\n\nstderr:\nTraceback\nKeyError: 'a'"
 
 
 def test_after_a_failed_block_the_rest_is_not_run() -> None:
-    with executor(ended(status="Failed", stderr="no"), ended("second")) as (own, server):
-        result = own.execute_code_blocks(blocks("1", "2", "3"))
+    with scripted_pool(POST_executions=[ended(status="Failed", stderr="no"), ended("second")]) as server:
+        result = executor(server).execute_code_blocks(blocks("1", "2", "3"))
     assert len(server.received) == 1
     assert "remaining 2 of 3 blocks were not run" in result.output
 
 
 def test_shell_blocks_run_through_the_cell_magic() -> None:
-    with executor(ended("a.txt\n")) as (own, server):
-        own.execute_code_blocks(blocks("ls", language="bash"))
+    with scripted_pool(POST_executions=ended("a.txt\n")) as server:
+        executor(server).execute_code_blocks(blocks("ls", language="bash"))
     assert json.loads(server.received[0].body)["code"] == "%%bash\nls"
 
 
 def test_other_languages_do_not_reach_the_session() -> None:
-    with executor(ended()) as (own, server):
-        result = own.execute_code_blocks(blocks("let x", language="js"))
+    with scripted_pool(POST_executions=ended()) as server:
+        result = executor(server).execute_code_blocks(blocks("let x", language="js"))
     assert server.received == []
     assert (result.exit_code, "```python" in result.output) == (1, True)
 
 
 def test_trouble_of_the_pool_ends_the_chat_and_names_no_address() -> None:
-    with executor(Answer(403, b"")) as (own, server), pytest.raises(errors.PoolForbidden) as caught:
-        own.execute_code_blocks(blocks("1"))
+    with scripted_pool(POST_executions=Answer(403, b"")) as server:
+        own = executor(server)
+        with pytest.raises(errors.PoolForbidden) as caught:
+            own.execute_code_blocks(blocks("1"))
     text = f"{caught.value} {caught.value.detail} {caught.value.remedy}"
     assert server.url not in text
-    assert identifiers(server)[0] not in text
+    assert session_identifier("", own.session_id) not in text
 
 
-@pytest.mark.parametrize("second", [{"x_ms_new_allocation": "true"}, {"x_ms_session_guid": "other"}])
-def test_a_session_lost_in_between_is_told_to_the_model(second: dict[str, str]) -> None:
-    with executor(ended(x_ms_session_guid="one"), ended("2", **second)) as (own, _):
+def test_a_session_lost_in_between_is_told_to_the_model_with_the_result() -> None:
+    with scripted_pool(POST_executions=[ended(), ended("2", x_ms_new_allocation="true")]) as server:
+        own = executor(server)
         own.execute_code_blocks(blocks("x = 1"))
         result = own.execute_code_blocks(blocks("print(2)"))
-    assert "the session was lost" in result.output
-    assert result.output.endswith("stdout:\n2")
+    assert result.output.startswith("note: the session was lost")
+    assert result.output.endswith("\nstdout:\n2")
 
 
 def test_provided_files_are_put_again_into_the_next_session() -> None:
-    uploaded = Answer(body=b'{"name": "a.csv", "type": "file"}')
     lost = ended("2", x_ms_new_allocation="true")
-    empty = Answer(body=b'{"value": []}')
-    with executor(uploaded, ended("1"), lost, empty, uploaded) as (own, server):
+    with scripted_pool(POST_files=uploaded("a.csv"), POST_executions=[ended("1"), lost], GET_files=listing()) as server:
+        own = executor(server)
         own.provide_files({"a.csv": b"data"})
         own.execute_code_blocks(blocks("1"))
         result = own.execute_code_blocks(blocks("2"))
-    assert [request.method + urlsplit(request.path).path for request in server.received] == [
-        "POST/pool/files",
-        "POST/pool/executions",
-        "POST/pool/executions",
-        "GET/pool/files",
-        "POST/pool/files",
+    assert operations(server) == ["POST files", "POST executions", "POST executions", "GET files", "POST files"]
+    assert "They are there now: a.csv" in result.output
+    assert result.output.endswith("\nstdout:\n2")
+
+
+def test_a_timeout_names_the_seconds_that_the_code_was_given() -> None:
+    words = "Request timed out waiting for code execution to complete"
+    with scripted_pool(POST_executions=ended(stderr=words, status="Failed")) as server:
+        result = executor(server, deadline=Deadline.after(20)).execute_code_blocks(blocks("1"))
+    given = json.loads(server.received[0].body)["timeoutInSeconds"]
+    assert given < 20
+    assert f"within {given} seconds" in result.output
+
+
+@pytest.mark.parametrize("count", [1, 2, 20])
+def test_the_limit_holds_for_all_blocks_of_a_message_together(count: int) -> None:
+    with scripted_pool(POST_executions=ended("x" * 9_000)) as server:
+        result = executor(server, output_limit=4_000).execute_code_blocks(blocks(*["1"] * count))
+    assert 3_900 < len(result.output) < 4_000 + 100 * count
+    assert result.output.count("stdout:\n") == count
+
+
+def test_what_a_block_does_not_need_goes_to_the_next() -> None:
+    with scripted_pool(POST_executions=[ended("short"), ended("x" * 3_900)]) as server:
+        result = executor(server, output_limit=4_000).execute_code_blocks(blocks("1", "2"))
+    assert "x" * 3_900 in result.output
+
+
+def test_pictures_come_with_their_names() -> None:
+    with scripted_pool(POST_executions=ended(result=image(3))) as server:
+        own = executor(server)
+        output = own.execute_code_blocks(blocks("1", "2")).output
+        result = own.take_result()
+    assert result is not None
+    assert [(shown.name, shown.picture and shown.picture.data) for shown in result.pictures] == [
+        ("picture-1.png", b"xxx"),
+        ("picture-2.png", b"xxx"),
     ]
-    assert "are there again: a.csv" in result.output
+    assert "[picture-2.png: shown to the user]" in output
+    assert own.take_result() is None
 
 
-def test_restart_ends_the_session() -> None:
-    with executor(Answer(204, b"")) as (own, server):
-        own.restart()
-    assert (server.received[0].method, urlsplit(server.received[0].path).path) == ("DELETE", "/pool/session")
+def test_pictures_over_the_room_are_dropped_at_once_and_said_not_to_be_shown() -> None:
+    with scripted_pool(POST_executions=[ended(result=image(size)) for size in (6, 20, 4)]) as server:
+        own = executor(server, picture_room=PictureRoom(8, 10))
+        output = own.execute_code_blocks(blocks("1", "2", "3")).output
+        result = own.take_result()
+    assert result is not None
+    assert [shown.picture is not None for shown in result.pictures] == [True, False, True]
+    assert "picture-2.png: not shown" in output
+    assert "[picture-3.png: shown to the user]" in output
 
 
-def test_the_context_manager_deletes_the_session() -> None:
-    with executor(ended("1"), Answer(204, b"")) as (own, server), own:
-        own.run("1")
-    assert [request.method for request in server.received] == ["POST", "DELETE"]
-
-
-@given(st.text(max_size=20), st.text(max_size=20), st.text(max_size=20), st.text(max_size=20))
-def test_two_callers_never_have_one_identifier(caller: str, session: str, other: str, other_session: str) -> None:
-    same = (caller, session) == (other, other_session)
-    one = session_identifier(caller, session)
-    assert (one == session_identifier(other, other_session)) is same
-    assert re.fullmatch("[0-9a-f]{64}", one)
-
-
-@pytest.mark.parametrize("name", ["", "a/b", "../a", "..", "a:b", "a\nb", "x" * 256])
-def test_names_with_a_path_are_refused(name: str) -> None:
-    with pytest.raises(ValueError, match="without a path"):
-        check_file_name(name)
+def test_blocks_before_an_error_of_the_pool_keep_their_result() -> None:
+    with scripted_pool(POST_executions=[ended("42"), Answer(403, b"")]) as server:
+        own = executor(server)
+        with pytest.raises(errors.PoolForbidden):
+            own.execute_code_blocks(blocks("1", "2"))
+        result = own.take_result()
+    assert result is not None
+    assert "42" in result.output

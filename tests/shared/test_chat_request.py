@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.chat_request import ChatRequest, parse_body, parse_query
-from shared.errors import InvalidRequest
+from shared.errors import InvalidRequest, SettingError
 from shared.settings import Settings
 
 LIMITS = Settings(chat_max_message_characters=20, chat_max_files=2, chat_max_file_bytes=10, chat_deadline_seconds=100)
@@ -59,6 +59,8 @@ def file(name: str = "a.csv", content: bytes = b"1") -> dict[str, str]:
         ({"message": "x", "files": [file("..")]}, "file_name_invalid", 400),
         ({"message": "x", "files": [file("a:b")]}, "file_name_invalid", 400),
         ({"message": "x", "files": [file(""), file()]}, "file_name_invalid", 400),
+        ({"message": "x", "files": [file(" a.csv")]}, "file_name_invalid", 400),
+        ({"message": "x", "files": [file("a.csv.")]}, "file_name_invalid", 400),
         ({"message": "x", "files": [file(), file()]}, "file_name_taken", 400),
         ({"message": "x", "files": [{"name": "a", "content": "%%%"}]}, "file_content_invalid", 400),
         ({"message": "x", "files": [file(content=b"x" * 11)]}, "files_too_large", 413),
@@ -86,6 +88,13 @@ def test_a_full_request_is_taken() -> None:
     )
     assert request.decoded_files(LIMITS) == {"é 1.csv": b"1"}
     assert (request.session_id, request.max_turns, request.deadline_seconds) == ("s-1", 3, 30.0)
+
+
+def test_a_caller_may_ask_for_as_many_turns_as_the_app_may_be_set_to() -> None:
+    assert accept({"message": "x", "max_turns": 50}).max_turns == 50
+    assert Settings.from_environment({"CHAT_MAX_TURNS": "50"}).chat_max_turns == 50
+    with pytest.raises(SettingError):
+        Settings.from_environment({"CHAT_MAX_TURNS": "51"})
 
 
 def test_the_query_form_takes_numbers_as_text_and_ignores_the_hosts_key() -> None:

@@ -88,9 +88,17 @@ def test_code_that_may_have_run_is_not_sent_twice() -> None:
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
 def test_nor_after_an_error_of_the_service(status: int) -> None:
-    with scripted_server(always(Answer(status, b""))) as server, pytest.raises(errors.PoolUnavailable):
+    with scripted_server(always(Answer(status, b""))) as server, pytest.raises(errors.PoolOutcomeUnknown):
         execute(client(server.url))
     assert len(server.received) == 1
+
+
+def test_a_refusal_with_a_time_to_come_back_has_not_run_the_code() -> None:
+    busy = Answer(503, b"", {"Retry-After": "7"})
+    with scripted_server(always(busy)) as server, pytest.raises(errors.PoolUnavailable) as caught:
+        execute(client(server.url))
+    assert caught.value.retry_after_seconds == 7
+    assert len(server.received) > 1
 
 
 def test_a_full_pool_is_asked_again_when_it_says() -> None:
@@ -142,6 +150,89 @@ def test_pages_are_followed_on_the_own_host_only() -> None:
     assert len(server.received) == 2
 
 
+def test_pages_that_never_end_are_left() -> None:
+    def page(number: int, request: Received) -> Answer:
+        return Answer(body=json.dumps({"value": [], "nextLink": f"/pool/files?page={number}"}).encode())
+
+    with scripted_server(page) as server:
+        assert client(server.url).list_files(IDENTIFIER, deadline=Deadline.after(20)) == []
+    assert len(server.received) == 101
+
+
+def test_a_malformed_link_is_refused() -> None:
+    with (
+        scripted_server(always(Answer(body=b'{"value": [], "nextLink": "http://[x"}'))) as server,
+        pytest.raises(errors.PoolRefused),
+    ):
+        client(server.url).list_files(IDENTIFIER, deadline=Deadline.after(30))
+
+
+def test_an_execution_that_has_not_ended_is_asked_for_every_second() -> None:
+    sleeps = Sleeps()
+    states = ["Running", "NotStarted", "Running"]
+
+    def answer(number: int, request: Received) -> Answer:
+        if number < len(states):
+            return Answer(202, json.dumps({"id": "e/1", "status": states[number]}).encode())
+        return Answer(body=OK)
+
+    with scripted_server(answer) as server:
+        assert execute(client(server.url, sleeps)) == "hi\n"
+    assert sleeps == [1, 1, 1]
+    asked = [(request.method, urlsplit(request.path).path) for request in server.received[1:]]
+    assert asked == [("GET", "/pool/executions/e%2F1")] * 3
+    assert parse_qs(urlsplit(server.received[1].path).query)["identifier"] == [IDENTIFIER]
+
+
+def test_a_new_session_is_told_by_the_first_answer() -> None:
+    running = Answer(202, b'{"id": "e", "status": "Running"}', {"x-ms-new-allocation": "true"})
+    with scripted_server(lambda number, _: running if number == 0 else Answer(body=OK)) as server:
+        pool = client(server.url)
+        execution = pool.execute(IDENTIFIER, "1", timeout_seconds=20, deadline=Deadline.after(30))
+    assert execution.new_allocation
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        (b'{"status": "Running"}', Answer(body=OK)),
+        (b'{"id": "e", "status": "Running"}', Answer(404, b"")),
+        (b'{"id": "e", "status": "Running"}', Answer(body=b"<html>")),
+        (b'{"id": "e", "status": "Running"}', Answer(hang_up=True)),
+    ],
+)
+def test_an_execution_that_cannot_be_asked_for_has_an_unknown_outcome(first: bytes, then: Answer) -> None:
+    with (
+        scripted_server(lambda number, _: Answer(202, first) if number == 0 else then) as server,
+        pytest.raises(errors.PoolOutcomeUnknown),
+    ):
+        execute(client(server.url))
+
+
+def test_an_execution_that_never_ends_is_left_at_the_deadline() -> None:
+    now = 0.0
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    with scripted_server(always(Answer(202, b'{"id": "e", "status": "Running"}'))) as server:
+        tokens = BearerTokens("scope", credential=Credential())
+        pool = SessionPool(server.url + "/pool", tokens=tokens, sleep=sleep)
+        with pytest.raises(errors.DeadlineReached):
+            pool.execute(IDENTIFIER, "1", timeout_seconds=5, deadline=Deadline.after(10, lambda: now))
+    assert (now, len(server.received)) == (9, 10)
+
+
+def test_a_file_that_is_not_there_is_told_apart_whatever_the_body() -> None:
+    with scripted_server(always(Answer(404, b""))) as server:
+        pool = client(server.url)
+        with pytest.raises(errors.SessionFileNotFound):
+            pool.download(IDENTIFIER, "a", deadline=Deadline.after(30))
+        with pytest.raises(errors.SessionFileNotFound):
+            pool.delete_file(IDENTIFIER, "a", deadline=Deadline.after(30))
+
+
 def test_redirects_are_not_followed_with_the_token() -> None:
     away = Answer(307, b"", {"Location": "https://elsewhere.example/"})
     with scripted_server(always(away)) as server, pytest.raises(errors.PoolRefused):
@@ -165,6 +256,20 @@ def test_file_names_are_encoded() -> None:
     parts = urlsplit(server.received[0].path)
     assert parts.path == "/pool/files/a%20b%231.csv/content"
     assert parse_qs(parts.query)["path"] == ["out"]
+
+
+def given_seconds(timeout_seconds: float, deadline_seconds: float) -> int:
+    with scripted_server(always(Answer(body=OK))) as server:
+        deadline = Deadline.after(deadline_seconds)
+        client(server.url).execute(IDENTIFIER, "1", timeout_seconds=timeout_seconds, deadline=deadline)
+    seconds: int = json.loads(server.received[0].body)["timeoutInSeconds"]
+    return seconds
+
+
+def test_code_is_given_what_the_service_allows_and_what_is_left_for_its_answer_to_arrive() -> None:
+    assert given_seconds(1000, deadline_seconds=1000) == 220
+    assert given_seconds(20, deadline_seconds=10) == 6
+    assert given_seconds(20, deadline_seconds=2) == 1
 
 
 def test_an_execution_says_what_its_code_was_given() -> None:
@@ -192,9 +297,19 @@ def test_a_file_longer_than_asked_for_is_not_read_to_its_end() -> None:
 
 
 @pytest.mark.parametrize(
-    "endpoint", ["", "pool", "http://pool.example/x", "ftp://127.0.0.1", "http://127.0.0.1.example"]
+    "endpoint",
+    [
+        "",
+        "pool",
+        "http://pool.example/x",
+        "ftp://127.0.0.1",
+        "http://127.0.0.1.example",
+        "https://[x",
+        "https://host:port/x",
+    ],
 )
 def test_an_endpoint_has_to_be_https_or_on_this_machine(endpoint: str) -> None:
     with pytest.raises(errors.SettingError) as caught:
         SessionPool(endpoint, tokens=BearerTokens("scope", credential=Credential()))
     assert caught.value.name == "POOL_MANAGEMENT_ENDPOINT"
+    assert "POOL_MANAGEMENT_ENDPOINT" in caught.value.detail

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from shared import errors
 from shared.session_wire import (
+    Execution,
     SessionFile,
     check_api_version,
     decode_error,
@@ -19,6 +20,8 @@ from shared.session_wire import (
     decode_file_list,
     error_code,
     execution_body,
+    json_object,
+    pending_execution,
 )
 
 JSON = st.recursive(
@@ -28,9 +31,9 @@ JSON = st.recursive(
 )
 
 
-def execution(result: dict[str, Any], status: str = "Succeeded", headers: dict[str, str] | None = None) -> Any:
+def execution(result: dict[str, Any], status: str = "Succeeded", headers: dict[str, str] | None = None) -> Execution:
     body = json.dumps({"id": "e", "identifier": "i", "status": status, "result": result})
-    return decode_execution(body.encode(), headers or {})
+    return decode_execution(json_object(body.encode()), headers or {})
 
 
 def test_the_body_is_flat_and_carries_what_its_version_knows() -> None:
@@ -70,6 +73,7 @@ def test_results_of_every_json_type(value: object, expected: object) -> None:
 def test_a_picture_is_decoded() -> None:
     image = {"type": "image", "format": "png", "base64_data": base64.b64encode(b"png").decode()}
     decoded = execution({"executionResult": image})
+    assert decoded.picture is not None
     assert decoded.picture.content_type == "image/png"
     assert decoded.picture.data == b"png"
     assert decoded.result is None
@@ -78,6 +82,46 @@ def test_a_picture_is_decoded() -> None:
 def test_a_dictionary_that_only_looks_like_a_picture_stays_a_result() -> None:
     value = {"type": "image", "format": "../x", "base64_data": "!"}
     assert execution({"executionResult": value}).result == value
+
+
+@pytest.mark.parametrize("status", ["Running", "NotStarted", "running"])
+def test_an_execution_that_has_not_ended_is_asked_for_by_its_id(status: str) -> None:
+    assert pending_execution({"id": "e", "status": status}) == "e"
+    with pytest.raises(errors.PoolOutcomeUnknown):
+        pending_execution({"status": status})
+
+
+@pytest.mark.parametrize("status", ["Succeeded", "Success", "Failed", "Failure", "Canceled", "", None])
+def test_any_other_has_ended(status: object) -> None:
+    assert pending_execution({"id": "e", "status": status}) is None
+
+
+@pytest.mark.parametrize("stderr", ["", "Traceback"])
+def test_a_canceled_execution_is_a_failure_that_says_so(stderr: str) -> None:
+    decoded = execution({"stderr": stderr}, "Canceled")
+    assert not decoded.succeeded
+    assert decoded.stderr.startswith(stderr)
+    assert "canceled" in decoded.stderr
+
+
+@pytest.mark.parametrize("lone", ["\\udcff", "\\uDCFF", "\\ud83d!"])
+def test_what_has_no_utf8_form_is_replaced(lone: str) -> None:
+    text = json.dumps({"result": {"stdout": "a@", "stderr": "b@", "executionResult": {"c@": ["d@", "\U0001f600"]}}})
+    rest = lone[6:]
+    decoded = decode_execution(json_object(b'{"status": "Failed", ' + text[1:].replace("@", lone).encode()), {})
+    assert (decoded.stdout, decoded.stderr) == (f"a\ufffd{rest}", f"b\ufffd{rest}")
+    assert decoded.result == {f"c\ufffd{rest}": [f"d\ufffd{rest}", "\U0001f600"]}
+
+
+@pytest.mark.parametrize("name", [b"\\udcff.txt", b"\xed\xb3\xbf.txt", b"\xff.txt"])
+def test_in_file_names_too(name: bytes) -> None:
+    files, _ = decode_file_list(b'{"value": [{"name": "' + name + b'", "type": "file"}]}')
+    assert files[0].path.strip("\ufffd") == ".txt"
+    assert files[0].path.encode()
+
+
+def test_a_byte_order_mark_is_no_part_of_json() -> None:
+    assert json_object(b'\xef\xbb\xbf{"a": "\\u00e9"}') == {"a": "\u00e9"}
 
 
 def test_headers_tell_of_a_new_session() -> None:
@@ -89,7 +133,7 @@ def test_headers_tell_of_a_new_session() -> None:
 @given(st.binary() | JSON.map(lambda value: json.dumps(value).encode()))
 def test_any_reply_is_an_execution_or_a_typed_error(body: bytes) -> None:
     try:
-        decoded = decode_execution(body, {})
+        decoded = decode_execution(json_object(body), {})
     except errors.PoolRefused:
         return
     assert isinstance(decoded.stdout, str)
@@ -148,7 +192,6 @@ def test_every_documented_error_becomes_its_type(
 
 def test_retry_after_reaches_the_error() -> None:
     assert decode_error(429, {"retry-after": "7"}, b"").retry_after_seconds == 7
-    assert decode_error(429, {"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT"}, b"").retry_after_seconds is None
 
 
 @given(JSON, st.text())

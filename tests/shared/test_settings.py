@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from shared import session_wire
 from shared.errors import SettingError
 from shared.settings import Settings, markdown_table, table
 
@@ -16,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 def test_defaults_need_no_environment() -> None:
     settings = Settings.from_environment({})
-    assert settings.session_pool_api_version == "2025-10-02-preview"
+    assert settings.session_pool_api_version == session_wire.DEFAULT_API_VERSION == "2025-10-02-preview"
     assert settings.chat_deadline_seconds == 200
 
 
@@ -31,6 +32,14 @@ def test_a_malformed_value_is_named_and_not_shown(value: str) -> None:
         Settings.from_environment({"CHAT_DEADLINE_SECONDS": value})
     assert caught.value.name == "CHAT_DEADLINE_SECONDS"
     assert "CHAT_DEADLINE_SECONDS" in caught.value.detail
+
+
+def test_code_may_be_given_what_the_service_allows_and_no_more() -> None:
+    most = session_wire.EXECUTION_SECONDS_MAX
+    name = "EXECUTION_TIMEOUT_SECONDS"
+    assert Settings.from_environment({name: str(most)}).execution_timeout_seconds == most
+    with pytest.raises(SettingError, match=name):
+        Settings.from_environment({name: str(most + 1)})
 
 
 def test_settings_are_frozen_and_keep_keys_out_of_their_repr() -> None:
