@@ -76,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     access.add_argument("--tls", action="store_true", help="https, with a certificate made for this run")
     behaviour = parser.add_argument_group("behaviour")
     behaviour.add_argument("--loose", action="store_true", help="forgive unknown versions, wrapped bodies, old paths")
+    behaviour.add_argument("--full-status", type=int, choices=(429, 404), default=429, help="of a full pool")
     behaviour.add_argument("--fault", action="append", default=[], metavar="RULE", help="status=503,count=2 and so on")
     behaviour.add_argument("--json", action="store_true", help="say one line of JSON when ready, for scripts")
     consent = parser.add_mutually_exclusive_group()
@@ -177,6 +178,7 @@ def _pool_app(
         kind,
         Isolation(kind.programs, sandboxed=sandboxed, network=pool.egress),
         max_sessions=pool.max_sessions,
+        full_status=options.full_status,
         cooldown_seconds=pool.cooldown_seconds,
         prewarmed=pool.prewarmed,
     )

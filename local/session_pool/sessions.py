@@ -81,6 +81,7 @@ class SessionPool:
         kind: what runs their code.
         isolation: how their containers are made.
         max_sessions: at most so many at once.
+        full_status: what a full pool answers, 429 or 404.
         cooldown_seconds: a session not called for so long is freed.
         prewarmed: so many containers are kept ready.
         clock: seconds since the epoch.
@@ -92,6 +93,7 @@ class SessionPool:
         isolation: Isolation,
         *,
         max_sessions: int = 100,
+        full_status: int = 429,
         cooldown_seconds: float = 300,
         prewarmed: int = 2,
         clock: Callable[[], float] = time.time,
@@ -99,6 +101,7 @@ class SessionPool:
         self.kind = kind
         self._isolation = isolation
         self._max_sessions = max_sessions
+        self._full_status = full_status
         self._cooldown_seconds = cooldown_seconds
         self._prewarmed = prewarmed
         self._clock = clock
@@ -136,7 +139,7 @@ class SessionPool:
         session = self._sessions.get(identifier)
         if session is None:
             if len(self._sessions) >= self._max_sessions:
-                raise errors.pool_full(len(self._sessions), self._max_sessions)
+                raise errors.pool_full(len(self._sessions), self._max_sessions, self._full_status)
             session = Session(identifier, self._clock(), self._clock())
             self._sessions[identifier] = session
         session.accessed_at = self._clock()
