@@ -111,12 +111,13 @@ def arguments(programs: Sequence[str], limits: Limits, network: bool) -> list[st
         options += ["--ro-bind-try", path, path]
     for name in (*_SETTINGS, *(_NETWORK_SETTINGS if network else ())):
         options += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
-    for path in _installed(programs):
-        options += ["--ro-bind", path, path]
     options += ["--proc", "/proc", "--dev", "/dev"]
     for path in ("/dev/shm", "/tmp", HOME, "/var/tmp"):  # noqa: S108  # inside the sandbox
         options += ["--size", small, "--tmpfs", path]
     options += ["--size", str(limits.disk_bytes), "--tmpfs", DATA, "--size", str(_SOCKETS_BYTES), "--tmpfs", SOCKETS]
+    # After the directories above, which would hide an interpreter that is installed below one of them.
+    for path in _installed(programs):
+        options += ["--ro-bind", path, path]
     # Started by root, the sandbox's user is the host's root under another name: in a writable /proc it could set
     # kernel.core_pattern, and with it run programs on the host.
     return [*options, "--remount-ro", "/proc", "--remount-ro", "/dev", "--chdir", HOME]

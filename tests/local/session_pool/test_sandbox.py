@@ -119,6 +119,23 @@ def test_root_directory_holds_nothing_else() -> None:
     assert set(listed.split()) <= system | {Path(path).parts[1] for path in WRITABLE} | programs
 
 
+def test_interpreter_below_a_directory_that_the_sandbox_has_itself() -> None:
+    # Such as a virtual environment that a test has made.
+    with tempfile.TemporaryDirectory(prefix="s-") as name:
+        folder = Path(name)
+        subprocess.run([kernel_python(), "-m", "venv", "--without-pip", folder / "venv"], check=True, timeout=60)
+        interpreter = str(folder / "venv/bin/python")
+
+        async def start() -> None:
+            container = await Container.start(folder, isolation(True, programs=(interpreter,)))
+            process = await container.spawn([interpreter, "-c", "open('/tmp/made', 'w').close()"], {})
+            assert await process.wait() == 0
+            await container.stop()
+
+        asyncio.run(start())
+        assert {path.name for path in folder.iterdir()} == {"venv"}
+
+
 def test_environment_and_processes_of_the_host_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EXAMPLE_KEY", SECRET)
     here = os.getpid()
