@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -19,6 +20,8 @@ from tests.local.session_pool.kernels import isolation, kernel_python
 from tests.processes import all_gone, descendants
 
 BOUND_SECONDS = 30
+# More than `select` takes.
+MANY_FILES = 1100
 # Reaches for the first process's socket, by which it reports to the emulator, and writes to it.
 FORGERY = """
 import ctypes, os, sys
@@ -371,3 +374,17 @@ def test_link_in_place_of_the_files_is_refused_without_a_sandbox(folder: Path, t
             container.open_data()
 
     with_container(isolation(False), folder, use)
+
+
+def test_container_starts_where_the_emulator_has_many_open_files(how: Isolation, folder: Path) -> None:
+    async def use(container: Container) -> None:
+        process = await container.spawn(["/bin/sh", "-c", "exit 7"], {})
+        assert await process.wait() == 7
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, MANY_FILES + 200), hard))
+    with ExitStack() as stack:
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        for _ in range(MANY_FILES):
+            stack.callback(os.close, os.open(os.devnull, os.O_RDONLY))
+        with_container(how, folder, use)
