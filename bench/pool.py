@@ -180,7 +180,8 @@ def growth(part: Part, pool: Connection) -> Iterator[Figure]:
 
     workers = [Connection(pool.url, pool.headers) for _ in range(2)]
     with ThreadPoolExecutor(2) as threads:
-        list(threads.map(one, workers * 10))
+        for _ in range(10):
+            list(threads.map(one, workers))
         before = status(part.pid)
         for _ in range(CREATED // 2):
             list(threads.map(one, workers))
