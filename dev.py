@@ -2,29 +2,26 @@
 
     python3 dev.py ask "What is the standard deviation of 4, 8, 15, 16, 23, 42?"
     python3 dev.py up
-    python3 dev.py test [--classic] [arguments for pytest]
+    python3 dev.py pool
+    python3 dev.py test [--classic | --clients] [arguments for pytest]
     python3 dev.py check
 
 Standard library only. The packages go into `.venv` (the app, the local stack, the tests) and
 `.venv-session` (what the sessions' kernels run in), once, and again only when a requirement file or the
-Python version changes. `test --classic` runs the application's tests on the package `autogen` instead
-of `pyautogen`, in `.venv-classic`.
+Python version changes. `pool` runs the session pool alone, for clients of any kind. `test --classic` runs the
+application's tests on the package `autogen` instead of `pyautogen`, in `.venv-classic`; `test --clients` runs
+other people's clients of session pools on ours, each in an environment of its own.
 """
 
 # No `from __future__ import annotations`: a Python too old for it must get as far as the sentence below.
-import contextlib
-import hashlib
-import importlib.util
-import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 OLDEST, NEWEST = (3, 10), (3, 13)
 
@@ -44,263 +41,15 @@ def _require_supported_python() -> None:
 
 _require_supported_python()
 
+from local.environments import Environment, Failed, install, say  # noqa: E402  # its Python has to be supported
+
 ROOT = Path(__file__).resolve().parent
-LOG_LINES_SHOWN = 40
-INSTALL_SECONDS = 1800
 APP = ("requirements.txt", "local/requirements.txt")
 TESTS = (*APP, "tests/requirements.txt")
 SESSION = ("local/session_pool/requirements.txt",)
 CLASSIC = ("pyautogen[openai]==0.9", "autogen[openai]==0.14.1")
+CLIENTS = "tests/clients"
 CLASSIC_TESTS = ("tests/shared", "tests/integration")
-
-
-class Failed(Exception):
-    """What went wrong, as a sentence for the person at the terminal."""
-
-
-def say(text: str) -> None:
-    """Prints on standard error: standard output belongs to the command's result."""
-    print(text, file=sys.stderr, flush=True)
-
-
-def base_python() -> str:
-    """The interpreter to make environments with: not one of theirs, which an installation may remove.
-
-    Raises:
-        Failed: this Python belongs to an environment here, and the one behind it is not found.
-    """
-    if not Path(sys.prefix).resolve().is_relative_to(ROOT):
-        return sys.executable
-    version = f"{sys.version_info[0]}.{sys.version_info[1]}"
-    # Python 3.10 names the environment's own interpreter as its base.
-    behind = [getattr(sys, "_base_executable", ""), f"{sys.base_prefix}/bin/python{version}"]
-    for candidate in map(Path, filter(None, behind)):
-        if candidate.exists() and not candidate.parent.resolve().is_relative_to(ROOT):
-            return str(candidate)
-    raise Failed("This Python is that of an environment of the project. Run `deactivate`, then run this again.")
-
-
-class Environment:
-    """A virtual environment in the project's folder, and what is to be installed in it.
-
-    Args:
-        name: its folder.
-        files: requirement files, relative to the project's folder.
-        replace: a requirement, and the one to install instead of it.
-    """
-
-    def __init__(self, name: str, files: Sequence[str], replace: tuple[str, str] = ("", "")) -> None:
-        self.name = name
-        self.folder = ROOT / name
-        self.log = self.folder / "pip.log"
-        self._stamp = self.folder / "dev.json"
-        self._texts = {file: (ROOT / file).read_text("utf-8").replace(*replace) for file in files}
-        self._python_version = f"{sys.version} in {sys.base_prefix}"
-        self._digests = {f: hashlib.sha256(text.encode()).hexdigest() for f, text in self._texts.items()}
-
-    @property
-    def python(self) -> Path:
-        """Its interpreter."""
-        return self.folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-
-    def is_ready(self) -> bool:
-        """Whether everything required is installed, for this version of Python."""
-        installed = self._installed()
-        return all(installed.get(file) == digest for file, digest in self._digests.items())
-
-    def prepare(self) -> None:
-        """Makes the folder fit for an installation: emptied, unless packages are only to be added.
-
-        Raises:
-            Failed: there is such a folder, and dev.py did not make it.
-        """
-        installed = self._installed()
-        only_adds = installed and all(self._digests.get(f, digest) == digest for f, digest in installed.items())
-        if only_adds:
-            # The note stays: what it says is there works also when the addition fails.
-            self._digests = {**installed, **self._digests}
-            return
-        if self.folder.exists():
-            if not self._stamp.exists() and any(self.folder.iterdir()):
-                raise Failed(f"{self.name} was not made by dev.py. Rename or remove it, then run this again.")
-            shutil.rmtree(self.folder)
-        self.folder.mkdir(exist_ok=True)
-        self._write_stamp({})
-
-    def commands(self) -> Iterator[list[str]]:
-        """The commands that install it, in order."""
-        if not self.python.exists():
-            yield [base_python(), "-m", "venv", str(self.folder)]
-        install = [str(self.python), "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
-        install += ["--progress-bar", "off"]
-        for file, text in self._texts.items():
-            copy = self.folder / file.replace("/", "-")
-            copy.write_text(text, "utf-8")
-            install += ["-r", str(copy)]
-        yield install
-
-    def finish(self) -> None:
-        """Notes that the installation is complete; without this note the next run starts it afresh."""
-        self._write_stamp({"python": self._python_version, "requirements": self._digests})
-
-    def _installed(self) -> dict[str, str]:
-        """The requirement files that are installed, with their digests."""
-        try:
-            stamp = json.loads(self._stamp.read_text("utf-8"))
-        except (FileNotFoundError, NotADirectoryError, ValueError):
-            return {}
-        if stamp.get("python") != self._python_version or not self.python.exists():
-            return {}
-        return dict(stamp["requirements"])
-
-    def _write_stamp(self, content: dict[str, Any]) -> None:
-        temporary = self._stamp.with_suffix(".new")
-        temporary.write_text(json.dumps(content), "utf-8")
-        temporary.replace(self._stamp)
-
-
-class Installation:
-    """An environment's installation under way.
-
-    Args:
-        environment: what to install.
-        inherited: file descriptors that the commands keep open.
-    """
-
-    def __init__(self, environment: Environment, inherited: tuple[int, ...]) -> None:
-        self.environment = environment
-        self._inherited = inherited
-        self._commands = environment.commands()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._started = time.monotonic()
-
-    @property
-    def seconds(self) -> int:
-        """How long it has taken so far."""
-        return int(time.monotonic() - self._started)
-
-    def is_done(self) -> bool:
-        """Whether it is complete; starts the next command when the one before has ended.
-
-        Raises:
-            Failed: a command failed or took too long.
-        """
-        if self._process is not None:
-            code = self._process.poll()
-            if code is None and self.seconds < INSTALL_SECONDS:
-                return False
-            if code != 0:
-                raise Failed(self._failure("took too long" if code is None else f"failed with exit code {code}"))
-        command = next(self._commands, None)
-        if command is None:
-            self.environment.finish()
-            return True
-        with open(self.environment.log, "ab") as log:
-            self._process = subprocess.Popen(
-                command,
-                cwd=ROOT,
-                stdout=log,
-                stderr=log,
-                stdin=subprocess.DEVNULL,
-                pass_fds=self._inherited,
-                # venv and pip start processes of their own, which `stop` has to end too.
-                start_new_session=True,
-            )
-        return False
-
-    def stop(self) -> None:
-        """Ends the command that runs, if any, and what it has started."""
-        if self._process is None or self._process.poll() is not None:
-            return
-        if os.name == "posix":
-            os.killpg(self._process.pid, signal.SIGKILL)
-        else:
-            self._process.kill()
-        self._process.wait(timeout=30)
-
-    def _failure(self, what: str) -> str:
-        lines = self.environment.log.read_text("utf-8", "replace").splitlines()[-LOG_LINES_SHOWN:]
-        shown = "\n".join(f"    {line}" for line in lines)
-        place = self.environment.log.relative_to(ROOT)
-        return f"{shown}\nInstalling {self.environment.name} {what}. The whole log is in {place}."
-
-
-@contextlib.contextmanager
-def installation_lock() -> Iterator[tuple[int, ...]]:
-    """Keeps two runs from installing at once; yields the descriptor that holds the lock, where there is one.
-
-    Whoever inherits the descriptor holds the lock too, so that pip left behind by a killed run is waited for.
-    """
-    if os.name != "posix":
-        yield ()
-        return
-    import fcntl
-
-    with open(__file__, "rb") as file:
-        waited_until = time.monotonic() + INSTALL_SECONDS
-        told = False
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > waited_until:
-                    raise Failed("Another dev.py has been installing for half an hour. End it first.") from None
-                if not told:
-                    say("Another dev.py is installing; waiting for it.")
-                told = True
-                time.sleep(0.5)
-        yield (file.fileno(),)
-
-
-def install(environments: Sequence[Environment]) -> None:
-    """Installs those environments that are not ready, all at once, and shows how far they are.
-
-    Raises:
-        Failed: an installation failed; the text holds the end of pip's log.
-    """
-    if all(environment.is_ready() for environment in environments):
-        return
-    if importlib.util.find_spec("venv") is None or importlib.util.find_spec("ensurepip") is None:
-        raise Failed(
-            "This Python lacks venv or pip. On Debian and Ubuntu: sudo apt install python3-venv. Then run this again."
-        )
-    with installation_lock() as inherited:
-        missing = [environment for environment in environments if not environment.is_ready()]
-        if not missing:
-            return
-        for environment in missing:
-            environment.prepare()
-        say("Installing packages (once, and again only when the requirements change)")
-        _run_all([Installation(environment, inherited) for environment in missing])
-
-
-def _run_all(running: list[Installation]) -> None:
-    live = sys.stderr.isatty()
-    started = told = time.monotonic()
-    try:
-        while running:
-            for installation in list(running):
-                if installation.is_done():
-                    running.remove(installation)
-                    name = installation.environment.name
-                    say(f"{_clear(live)}  {name:<14} ready after {installation.seconds} s")
-            names = ", ".join(installation.environment.name for installation in running)
-            if running and (live or time.monotonic() - told > 10):
-                told = time.monotonic()
-                text = f"  {names}: {told - started:.0f} s"
-                print(_clear(live) + text, end="" if live else "\n", file=sys.stderr, flush=True)
-            time.sleep(0.1)
-    except BaseException:
-        say(_clear(live))
-        raise
-    finally:
-        for installation in running:
-            installation.stop()
-
-
-def _clear(live: bool) -> str:
-    return "\r\033[K" if live else ""
 
 
 def session_variables(session: Environment) -> dict[str, str]:
@@ -310,11 +59,11 @@ def session_variables(session: Environment) -> dict[str, str]:
     return {**variables, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
 
-def hand_over(arguments: Sequence[str]) -> NoReturn:
-    """Becomes `python -m local` with these arguments, with everything it needs installed."""
+def hand_over(module: str, arguments: Sequence[str]) -> NoReturn:
+    """Becomes `python -m` that module with these arguments, with everything it needs installed."""
     app, session = Environment(".venv", APP), Environment(".venv-session", SESSION)
     install([app, session])
-    command = [str(app.python), "-m", "local", *arguments]
+    command = [str(app.python), "-m", module, *arguments]
     if os.name == "posix":
         os.execve(command[0], command, session_variables(session))  # noqa: S606  # no shell is wanted
     sys.exit(subprocess.call(command, env=session_variables(session)))
@@ -358,9 +107,12 @@ def test(arguments: Sequence[str]) -> int:
     """Runs ruff, mypy and pytest; returns the exit code.
 
     Args:
-        arguments: for pytest; `--classic` among them runs only pytest, on the package `autogen`.
+        arguments: for pytest; `--classic` among them runs only pytest, on the package `autogen`, and `--clients`
+            only the tests of other people's clients.
     """
     session = Environment(".venv-session", SESSION)
+    if "--clients" in arguments:
+        return test_clients([argument for argument in arguments if argument != "--clients"], session)
     rest = [argument for argument in arguments if argument != "--classic"]
     if "--classic" not in arguments:
         environment = Environment(".venv", TESTS)
@@ -370,6 +122,28 @@ def test(arguments: Sequence[str]) -> int:
     install([environment, session])
     headline = f"pytest on {CLASSIC[1]}"
     return run_steps([(headline, ["pytest", *CLASSIC_TESTS, *rest])], environment, session)
+
+
+def test_clients(arguments: Sequence[str], session: Environment) -> int:
+    """Runs each client's tests in its own environment; returns the exit code of the first that failed, or 0.
+
+    Args:
+        arguments: for pytest.
+        session: the kernels' environment.
+    """
+    pool = Environment(".venv", TESTS)
+    files = sorted((ROOT / CLIENTS).glob("requirements-*.txt"))
+    clients = {file.stem.removeprefix("requirements-"): file for file in files}
+    install([pool, session])
+    for name, file in clients.items():
+        environment = Environment(f".venv-client-{name}", [file.relative_to(ROOT).as_posix()])
+        install([environment])
+        tests = [str(path) for path in sorted((ROOT / CLIENTS).glob(f"test_{name}*.py"))]
+        pytest = ["pytest", "-c", f"{CLIENTS}/pytest.ini", *tests, *arguments]
+        code = run_steps([(f"pytest of the client {name}", pytest)], environment, session)
+        if code != 0:
+            return code
+    return 0
 
 
 def _end_in_order() -> None:
@@ -385,7 +159,9 @@ def main(arguments: Sequence[str]) -> int:
     _end_in_order()
     try:
         if command in ("ask", "up"):
-            hand_over([command, *rest])
+            hand_over("local", [command, *rest])
+        if command == "pool":
+            hand_over("local.session_pool", rest)
         if command == "test":
             return test(rest)
         if command == "check" and not rest:

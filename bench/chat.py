@@ -10,32 +10,23 @@ one run, its sides in turns, as figures of different runs on a shared machine do
 
 from __future__ import annotations
 
-import http.client
-import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
 import time
-import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
+from bench.measure import Connection, Figure, execute, milliseconds, new_id, percentile, query, show, show_head
 from local.stack import HOST, IDENTITY, MODEL, SESSION_POOL, Stack
 
 ROOT = Path(__file__).resolve().parents[1]
 TASK = "What is 6 * 7?"
-CODE = "print(6 * 7)"
-API_VERSION = "2025-10-02-preview"
-REPLY_SECONDS = 120
-IDLE_SECONDS = 2.5
 IMPORTS, CHATS, WARM, NEW, COLD, TOGETHER, ROUNDS = 15, 100, 100, 20, 5, 50, 3
 # Long enough for the emulator to have its spare kernels again.
 REFILL_SECONDS = 3.0
@@ -49,65 +40,6 @@ seconds = time.perf_counter() - start
 peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
 print(seconds, int(peak.split()[1]) / 1024)
 """
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One row of the table.
-
-    Attributes:
-        name: what was measured.
-        value: in `unit`.
-        unit: such as ms.
-        goal: the most that it should be; None where it stands for comparison only.
-        beside: peers and limits, in words.
-    """
-
-    name: str
-    value: float
-    unit: str
-    goal: float | None = None
-    beside: str = ""
-
-    def row(self) -> str:
-        """The figure as a row of a Markdown table."""
-        verdict = "" if self.goal is None else ("met" if self.value <= self.goal else "missed")
-        goal = "" if self.goal is None else f"{self.goal:g} {self.unit}".strip()
-        return f"| {self.name} | {self.value:.2f} {self.unit} | {goal} | {verdict} | {self.beside} |"
-
-
-@dataclass
-class Connection:
-    """One kept connection to a part of the stack; a reply other than 2xx ends the run."""
-
-    url: str
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
-        self._path = parts.path
-        self._http = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=REPLY_SECONDS)
-        self._used = 0.0
-
-    def send(self, method: str, path: str, body: object = None) -> dict[str, Any]:
-        """Sends a request and reads the JSON reply.
-
-        Raises:
-            RuntimeError: the reply's status is not 2xx.
-        """
-        content = None if body is None else json.dumps(body)
-        headers = {**self.headers, **({"Content-Type": "application/json"} if content else {})}
-        # The parts' server closes connections that were idle for five seconds.
-        if time.monotonic() - self._used > IDLE_SECONDS:
-            self._http.close()
-        self._http.request(method, self._path + path, content, headers)
-        reply = self._http.getresponse()
-        text = reply.read()
-        self._used = time.monotonic()
-        if reply.status // 100 != 2:
-            raise RuntimeError(f"{method} {path.partition('?')[0]}: {reply.status} {text[:300]!r}")
-        data: dict[str, Any] = json.loads(text)
-        return data
 
 
 def imports() -> Iterator[Figure]:
@@ -246,15 +178,6 @@ def chat(host: Connection, session: str | None = None) -> dict[str, Any]:
     return reply
 
 
-def execute(pool: Connection, identifier: str) -> dict[str, Any]:
-    """One execution; it has to succeed."""
-    body = {"codeInputType": "Inline", "executionType": "Synchronous", "code": CODE, "timeoutInSeconds": 60}
-    reply = pool.send("POST", f"/executions?{query(identifier)}", body)
-    if "42" not in reply["result"]["stdout"]:
-        raise RuntimeError(f"The execution ended with {reply!r}")
-    return reply
-
-
 def pool_connection(stack: Stack) -> Connection:
     """A connection to the emulator with a token for it."""
     given = stack.ready(IDENTITY)["env"]
@@ -265,28 +188,6 @@ def pool_connection(stack: Stack) -> Connection:
     return Connection(endpoint, {"Authorization": f"Bearer {token}"})
 
 
-def query(identifier: str) -> str:
-    """The parameters of every request to the pool."""
-    return urlencode({"api-version": API_VERSION, "identifier": identifier})
-
-
-def new_id() -> str:
-    """A name that no session has."""
-    return uuid.uuid4().hex
-
-
-def milliseconds(action: Callable[[], object]) -> float:
-    """How long something takes."""
-    start = time.perf_counter()
-    action()
-    return 1000 * (time.perf_counter() - start)
-
-
-def percentile(values: Sequence[float], percent: int) -> float:
-    """A percentile of at least two values."""
-    return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]
-
-
 @contextmanager
 def warmed(**options: Any) -> Iterator[Stack]:
     """A stack whose app has answered once, so that what it loads late is loaded."""
@@ -295,30 +196,9 @@ def warmed(**options: Any) -> Iterator[Stack]:
         yield stack
 
 
-def machine() -> str:
-    """The processor, the system, Python and the date, which a figure means nothing without."""
-    lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    try:
-        system = platform.freedesktop_os_release()["PRETTY_NAME"]
-    except OSError:
-        system = platform.system()
-    return (
-        f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores; {system}; "
-        f"Python {platform.python_version()}; {datetime.now(timezone.utc):%Y-%m-%d}"
-    )
-
-
-def show(figures: Iterator[Figure]) -> None:
-    """Prints the rows as they come."""
-    for figure in figures:
-        print(figure.row(), flush=True)
-
-
 def main() -> int:
     """Measures everything."""
-    print(f"{machine()}\n")
-    print("| figure | value | goal | | beside it |\n|---|---|---|---|---|")
+    show_head()
     show(imports())
     with warmed() as stack:
         show(overhead(stack))

@@ -25,6 +25,7 @@ from local import ask, stack
 from local.ask import Question, Target
 from local.choice import Choice, StackRefused, app_settings, choose
 from local.part import PartFailed
+from local.session_pool import sandbox
 from local.stack import Stack
 
 _STATE_FILE = Path(sys.prefix) / "stack.json"
@@ -82,7 +83,6 @@ def _up(options: argparse.Namespace, err: Console) -> int:
     core_tools = shutil.which("func") is not None
     running = Stack(
         choice=choice,
-        unsafe_no_sandbox=options.unsafe_no_sandbox,
         port=options.port,
         core_tools=core_tools,
         logs_to_terminal=True,
@@ -126,7 +126,7 @@ def _target(options: argparse.Namespace, err: Console) -> Iterator[Target]:
             "No stack is up, so there is no session to go on in. Start one with `python3 dev.py up` in another "
             "terminal: its sessions stay as long as it runs."
         )
-    running = Stack(choice=_choice(options, err), unsafe_no_sandbox=options.unsafe_no_sandbox)
+    running = Stack(choice=_choice(options, err))
     with _started(running, err):
         yield Target(running.url, lasting=False)
 
@@ -175,13 +175,18 @@ def _noted(state_file: Path, url: str) -> Iterator[None]:
 
 
 def _choice(options: argparse.Namespace, err: Console) -> Choice:
-    choice = choose(app_settings(os.environ, stack.ROOT), unsafe_no_sandbox=options.unsafe_no_sandbox)
+    no_sandbox = sandbox.missing()
+    settings = app_settings(os.environ, stack.ROOT)
+    choice = choose(settings, unsafe_no_sandbox=options.unsafe_no_sandbox, no_sandbox=no_sandbox)
     if choice.stand_in_model:
         _say(err, "Model: the stand-in, which is no AI and knows a few kinds of tasks.")
-    if choice.local_pool and options.unsafe_no_sandbox:
-        _say(err, "WARNING: there is no sandbox. Code runs on this machine with your rights.")
+    if choice.local_pool and choice.sandboxed:
+        _say(err, "Session pool: local, each session in a sandbox.")
+    elif choice.local_pool and choice.trusted:
+        only = "only the stand-in's code and code in your question run, as you"
+        _say(err, f"Session pool: local, without a sandbox: {only}. {no_sandbox}")
     elif choice.local_pool:
-        _say(err, "Session pool: local, without a sandbox; it runs only the stand-in's code and code in your question.")
+        _say(err, "WARNING: there is no sandbox. Code runs on this machine with your rights.")
     return choice
 
 

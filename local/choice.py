@@ -26,10 +26,14 @@ class Choice:
     Args:
         local_pool: the emulated session pool and its identity; otherwise the configured pool.
         stand_in_model: the rule-based stand-in; otherwise the configured model.
+        sandboxed: the local pool's sessions are in a sandbox.
+        trusted: where they are not, only the stand-in's code and that of the user's own message runs.
     """
 
     local_pool: bool = True
     stand_in_model: bool = True
+    sandboxed: bool = False
+    trusted: bool = True
 
 
 def app_settings(environment: Mapping[str, str], app_dir: Path) -> dict[str, str]:
@@ -51,12 +55,13 @@ def app_settings(environment: Mapping[str, str], app_dir: Path) -> dict[str, str
     return {**{name: value for name, value in values.items() if value is not None}, **environment}
 
 
-def choose(settings: Mapping[str, str], *, unsafe_no_sandbox: bool) -> Choice:
+def choose(settings: Mapping[str, str], *, unsafe_no_sandbox: bool, no_sandbox: str) -> Choice:
     """Decides which parts are local.
 
     Args:
         settings: what `app_settings` returns.
-        unsafe_no_sandbox: the user accepts that a real model's code runs here without a sandbox.
+        unsafe_no_sandbox: the user accepts that any code runs here without a sandbox.
+        no_sandbox: why this machine has no sandbox; empty where it has one.
 
     Raises:
         StackRefused: a real model would write code for a pool without a sandbox, or would need an
@@ -69,14 +74,15 @@ def choose(settings: Mapping[str, str], *, unsafe_no_sandbox: bool) -> Choice:
     choice = Choice(
         local_pool=not is_set("POOL_MANAGEMENT_ENDPOINT"),
         stand_in_model=not any(is_set(name) for name in MODEL_SETTINGS),
+        sandboxed=not unsafe_no_sandbox and not no_sandbox,
+        trusted=not unsafe_no_sandbox,
     )
     if choice.local_pool and not choice.stand_in_model:
-        if not unsafe_no_sandbox:
+        if choice.trusted and not choice.sandboxed:
             raise StackRefused(
-                "A real model is configured, and the local session pool has no sandbox: what the model "
-                "writes would run with your rights on this machine. Set POOL_MANAGEMENT_ENDPOINT to a "
-                "session pool in Azure, unset the model's settings to use the stand-in model, or accept "
-                "the risk with --unsafe-no-sandbox."
+                "A real model is configured, and what it writes would run with your rights on this machine. "
+                f"{no_sandbox} Or set POOL_MANAGEMENT_ENDPOINT to a session pool in Azure, unset the model's "
+                "settings to use the stand-in model, or accept the risk with --unsafe-no-sandbox."
             )
         by_identity = is_set("AZURE_OPENAI_ENDPOINT") and not is_set("OAI_CONFIG_LIST")
         if by_identity and not is_set("AZURE_OPENAI_API_KEY"):

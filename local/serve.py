@@ -15,7 +15,8 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -40,50 +41,66 @@ def run(
     app: ASGIApp,
     *,
     port: int,
+    host: str = LOOPBACK,
     with_parent: bool = False,
     announce: Callable[[str], Mapping[str, object]] | None = None,
+    show: Callable[[Mapping[str, object]], str] | None = None,
     shutdown_seconds: int = 3,
     listener: socket.socket | None = None,
+    certificate: Sequence[Path] | None = None,
 ) -> None:
-    """Serves `app` on 127.0.0.1 until the process is told to stop.
+    """Serves `app` until the process is told to stop.
 
     Args:
         app: the ASGI application; its lifespan runs before the ready line and after the last request.
         port: TCP port, 0 for any free one.
+        host: the address to listen on.
         with_parent: also stop when standard input closes.
         announce: given the url, what the ready line says besides it.
+        show: makes the ready line's content readable for a person; without it, it is a line of JSON.
         shutdown_seconds: how long requests under way may take to finish.
         listener: what `listen` gave, for a part that must know its port before its app exists.
+        certificate: files of a certificate and its key, for https.
 
     Raises:
         OSError: the port is taken.
     """
-    listener = listener or listen(port)
-    url = f"http://{LOOPBACK}:{listener.getsockname()[1]}"
+    listener = listener or listen(port, host)
+    shown_host = f"[{host}]" if ":" in host else host
+    url = f"{'https' if certificate else 'http'}://{shown_host}:{listener.getsockname()[1]}"
     config = uvicorn.Config(
-        app, log_level="warning", lifespan="on", timeout_graceful_shutdown=shutdown_seconds, access_log=False
+        app,
+        log_level="warning",
+        lifespan="on",
+        timeout_graceful_shutdown=shutdown_seconds,
+        access_log=False,
+        ssl_certfile=certificate[0] if certificate else None,
+        ssl_keyfile=certificate[1] if certificate else None,
     )
-    server = _AnnouncingServer(config, {"url": url, **(announce(url) if announce else {})})
+    ready = {"url": url, **(announce(url) if announce else {})}
+    server = _AnnouncingServer(config, show(ready) if show else json.dumps(ready))
     if with_parent:
         threading.Thread(target=_stop_when_input_closes, args=(server,), daemon=True).start()
     with listener:
         asyncio.run(server.serve(sockets=[listener]))
 
 
-def listen(port: int) -> socket.socket:
-    """A socket that listens on 127.0.0.1; connections wait in its queue until `run` serves it.
+def listen(port: int, host: str = LOOPBACK) -> socket.socket:
+    """A socket that listens; connections wait in its queue until `run` serves it.
 
     Args:
         port: TCP port, 0 for any free one.
+        host: the address.
 
     Raises:
         OSError: the port is taken.
     """
     # asyncio switches off Nagle's algorithm only where the protocol is named: it costs 40 ms a request.
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((LOOPBACK, port))
+        listener.bind((host, port))
         # Bound alone, two processes could still share the port.
         listener.listen(128)
     except OSError:
@@ -95,14 +112,14 @@ def listen(port: int) -> socket.socket:
 class _AnnouncingServer(uvicorn.Server):
     """A uvicorn server that says on standard output when it is ready."""
 
-    def __init__(self, config: uvicorn.Config, ready: Mapping[str, object]) -> None:
+    def __init__(self, config: uvicorn.Config, ready: str) -> None:
         super().__init__(config)
         self._ready = ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
-            sys.stdout.write(json.dumps(self._ready) + "\n")
+            sys.stdout.write(self._ready + "\n")
             sys.stdout.flush()
 
 

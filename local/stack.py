@@ -16,6 +16,7 @@ from typing import Any
 
 from local.choice import MODEL_SETTINGS, Choice, StackRefused
 from local.part import Part
+from local.session_pool import sandbox
 
 ROOT = Path(__file__).resolve().parents[1]
 START_SECONDS = 30.0
@@ -48,8 +49,7 @@ class Stack:
 
     Args:
         kernel_python: interpreter of the sessions' kernels; by default `session_python()`.
-        choice: which parts are local; by default all.
-        unsafe_no_sandbox: start the pool for code of any origin, without a sandbox.
+        choice: which parts are local; by default all, the pool in a sandbox where there can be one.
         port: the function app's port on 127.0.0.1; 0 for any free one.
         app_dir: folder of `function_app.py`.
         identity_args, pool_args, model_args, host_args: further arguments for a part.
@@ -63,7 +63,6 @@ class Stack:
         kernel_python: Path | str | None = None,
         *,
         choice: Choice | None = None,
-        unsafe_no_sandbox: bool = False,
         port: int = 0,
         app_dir: Path = ROOT,
         identity_args: Sequence[str] = (),
@@ -74,13 +73,12 @@ class Stack:
         core_tools: bool = False,
         logs_to_terminal: bool = False,
     ) -> None:
-        self._choice = choice or Choice()
+        self._choice = choice or Choice(sandboxed=not sandbox.missing())
         self._app_dir = app_dir
         self._host_env = dict(host_env or {})
         self._core_tools = core_tools
         self._logs_to_terminal = logs_to_terminal
         self._kernel_python = str(kernel_python or session_python())
-        self._sandbox_flag = "--unsafe-no-sandbox" if unsafe_no_sandbox else "--trusted-code-only"
         self._extra = {
             IDENTITY: list(identity_args),
             SESSION_POOL: list(pool_args),
@@ -204,7 +202,9 @@ class Stack:
     def _arguments(self, name: str) -> list[str]:
         if name == SESSION_POOL:
             jwks_url = str(self._ready[IDENTITY]["jwks_url"])
-            return ["--jwks-url", jwks_url, "--kernel-python", self._kernel_python, self._sandbox_flag]
+            unprotected = "--trusted-code-only" if self._choice.trusted else "--unsafe-no-sandbox"
+            protection = [] if self._choice.sandboxed else [unprotected]
+            return ["--jwks-url", jwks_url, "--kernel-python", self._kernel_python, *protection]
         if name == HOST:
             return ["--app-dir", str(self._app_dir)]
         return []

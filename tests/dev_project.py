@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-DEV = Path(__file__).parents[1] / "dev.py"
+ROOT = Path(__file__).parents[1]
 BOUND_SECONDS = 100
 
 # Stands for ruff, mypy and pytest: notes how it was called, and fails when told to.
@@ -126,7 +126,7 @@ def make_project(folder: Path) -> Project:
     wheels.mkdir(parents=True)
     project = Project(folder / "project", wheels)
     project.folder.mkdir()
-    shutil.copy(DEV, project.folder)
+    shutil.copy(ROOT / "dev.py", project.folder)
     alpha = project.wheel("alpha", "1.0", {"alpha": "VERSION = 1"})
     tools = project.wheel("tools", "1.0", {"ruff": TOOL, "mypy": TOOL, "pytest": TOOL})
     project.require("requirements.txt", alpha)
@@ -134,7 +134,8 @@ def make_project(folder: Path) -> Project:
     project.require("local/session_pool/requirements.txt")
     project.require("tests/requirements.txt", tools)
     (project.folder / "local" / "__main__.py").write_text(LOCAL_MAIN)
-    (project.folder / "local" / "__init__.py").write_text("")
+    for name in ("__init__.py", "environments.py"):
+        shutil.copy(ROOT / "local" / name, project.folder / "local")
     return project
 
 

@@ -28,7 +28,7 @@ def test_tests_see_no_settings_of_the_machine() -> None:
 
 
 class Check:
-    """Runs .ci/run in a project of its own, with Pythons that only note their calls."""
+    """Runs .ci/run in a project of its own, with programs that only note their calls."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -65,10 +65,17 @@ def check(tmp_path: Path) -> Check:
     return Check(tmp_path)
 
 
-def test_whole_check_runs_all_three_in_ci(check: Check) -> None:
-    code, calls, errors = check("-x", pythons=["python3", "python3.13"], ci="true")
+def test_whole_check_installs_the_sandbox_and_runs_everything_in_ci(check: Check) -> None:
+    code, calls, errors = check("-x", pythons=["python3", "python3.13", "apt-get"], ci="true")
     assert code == 0, errors
-    assert calls == ["python3 dev.py test -x", "python3 dev.py test --classic", "python3.13 dev.py test"]
+    assert calls == [
+        "apt-get update -qq",
+        "apt-get install -y -qq bubblewrap",
+        "python3 dev.py test -x",
+        "python3 dev.py test --classic",
+        "python3 dev.py test --clients",
+        "python3.13 dev.py test",
+    ]
 
 
 def test_whole_check_fails_in_ci_without_the_newest_python(check: Check) -> None:

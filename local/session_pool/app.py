@@ -1,43 +1,32 @@
-"""The pool's HTTP surface: which operation a request asks for, and its reply."""
+"""The pools' HTTP surface: which pool, version and operation a request means, who may ask, and what goes wrong."""
 
 from __future__ import annotations
 
-import json
-import logging
+import asyncio
 import re
-import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from typing import Any
-from urllib.parse import unquote
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import UploadFile
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.routing import Route
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
 
-from local.session_pool import errors, wire
+from local.session_pool import errors, faults, wire
 from local.session_pool.auth import TokenCheck
 from local.session_pool.errors import Refusal
-from local.session_pool.files import FILE_BYTES_MAX
-from local.session_pool.sessions import Session, SessionPool
-from local.session_pool.wire import Dialect
+from local.session_pool.faults import Fault, Faults
+from local.session_pool.faulty import spoiled
+from local.session_pool.metadata import Metadata
+from local.session_pool.operations import Asked, Json, Operations, json_body
+from local.session_pool.sessions import SessionPool
+from local.session_pool.wire import Call, Dialect, Operation
+from local.session_pool.wire.dialect import POOL_WIDE
 
-JSON_BYTES_MAX = 32 * 1024 * 1024
-MULTIPART_BYTES_EXTRA = 64 * 1024
-_POOL = re.compile(r"^/+subscriptions/[^/]+/resourceGroups/[^/]+/sessionPools/[^/]+", re.IGNORECASE)
-_FILE = re.compile(r"/files/([^/]+)(/content)?")
-
-_log = logging.getLogger(__name__)
-
-
-class _Json(JSONResponse):
-    """JSON in which half surrogate pairs, which code in a session can make, become question marks."""
-
-    def render(self, content: Any) -> bytes:
-        return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode(errors="replace")
+CONTROL_PATH = "/.local/faults"
+IDENTIFIER = re.compile(r"""[A-Za-z0-9_|}{\[\]:";'<>?/.,@#$%^&*()\-+=!~`]{4,128}""")
+_POOL = re.compile(r"^/+subscriptions/[^/]+/resourceGroups/[^/]+/sessionPools/([^/]+)", re.IGNORECASE)
+_NOT_HERE = re.compile(r"/(\.management(/.*)?|mcp(/.*)?)")
 
 
 class PoolApp:
@@ -45,181 +34,175 @@ class PoolApp:
 
     Args:
         pool: its sessions.
+        metadata: what they have installed.
         tokens: who may call; None lets everybody.
+        rules: what is to go wrong.
+        loose: forgive what the service does not.
     """
 
-    def __init__(self, pool: SessionPool, tokens: TokenCheck | None) -> None:
-        self._pool = pool
+    def __init__(
+        self,
+        pool: SessionPool,
+        metadata: Metadata,
+        *,
+        tokens: TokenCheck | None,
+        rules: Faults | None = None,
+        loose: bool = False,
+    ) -> None:
+        self.pool = pool
+        self._operations = Operations(pool, metadata, loose=loose)
         self._tokens = tokens
+        self._faults = rules or Faults()
+        self._loose = loose
+
+    async def answer(self, request: Request, path: str, url: str) -> Response:
+        """The reply to a request.
+
+        Args:
+            request: as it came.
+            path: below the pool.
+            url: of the pool.
+
+        Raises:
+            Refusal: the service would refuse it.
+        """
+        if self._tokens is not None:
+            life = self._faults.token_life()
+            await self._tokens.check(request.headers.get("authorization", ""), life_seconds=life)
+        asked = await self._understood(request, path, url)
+        fault = self._faults.take(asked.call.operation, asked.identifier)
+        if fault is not None:
+            await self._suffer(fault, asked)
+            if fault.kind == faults.DROP and not fault.after:
+                return spoiled(Response(), fault)
+        return spoiled(await self._operations.carry_out(asked), fault)
+
+    async def _suffer(self, fault: Fault, asked: Asked) -> None:
+        if fault.kind == faults.STATUS:
+            raise fault.refusal()
+        if fault.kind == faults.LATENCY:
+            await asyncio.sleep(fault.seconds)
+        if fault.kind == faults.SESSION_LOSS:
+            self.pool.lose(asked.identifier)
+
+    async def _understood(self, request: Request, path: str, url: str) -> Asked:
+        dialect = wire.dialect_of(request.query_params.get("api-version", ""), path, loose=self._loose)
+        if dialect is None:
+            # The service answers an unknown version like a bad token.
+            raise Refusal(401)
+        dialect, call = self._call(dialect, request.method, path)
+        body = await json_body(request) if call.operation is Operation.EXECUTE else None
+        identifier = ""
+        if call.operation not in POOL_WIDE:
+            identifier = checked_identifier(dialect.identifier(request.query_params, body))
+        return Asked(request, dialect, call, identifier, body, url)
+
+    def _call(self, dialect: Dialect, method: str, path: str) -> tuple[Dialect, Call]:
+        call = dialect.call(method, path)
+        if call is not None:
+            return dialect, call
+        others = wire.speakers(method, path)
+        if not others:
+            raise _unknown(method, path)
+        if not self._loose:
+            raise errors.not_supported(f"The operation is not supported in API version {dialect.version}.")
+        return others[-1]
+
+
+def _unknown(method: str, path: str) -> Refusal:
+    if _NOT_HERE.fullmatch(path):
+        return errors.not_implemented(path)
+    if any(wire.speakers(other, path) for other in ("GET", "POST", "DELETE")):
+        return errors.validation("method", f"{method} is not for this operation")
+    return errors.no_operation()
+
+
+def checked_identifier(identifier: str) -> str:
+    """The identifier, if it is of the documented form.
+
+    Raises:
+        Refusal: it is not.
+    """
+    if not IDENTIFIER.fullmatch(identifier):
+        raise errors.validation("identifier", "must be 4 to 128 of the allowed characters")
+    return identifier
+
+
+class _Surface:
+    """All pools, by the names in their paths; the first is also at the root.
+
+    A pool that is the only one answers to any name.
+    """
+
+    def __init__(self, pools: Mapping[str, PoolApp], rules: Faults) -> None:
+        self._pools = {name.lower(): pool for name, pool in pools.items()}
+        self._first = next(iter(self._pools.values()))
+        self._faults = rules
 
     async def answer(self, request: Request) -> Response:
         """The reply to any request."""
         try:
-            return await self._answer(request)
+            if _is_of_a_web_page(request):
+                raise Refusal(403, "Forbidden", "The local session pool answers no web pages.")
+            raw = request.scope["raw_path"].decode("ascii")
+            if raw == CONTROL_PATH:
+                return await self._control(request)
+            found = _POOL.match(raw)
+            pool = self._pool(found[1]) if found else self._first
+            path = re.sub(r"/+", "/", raw[found.end() :] if found else raw).rstrip("/")
+            return await pool.answer(request, path, str(request.base_url).rstrip("/") + (found[0] if found else ""))
         except Refusal as refusal:
             headers = {"x-ms-error-code": refusal.code, **refusal.headers} if refusal.code else refusal.headers
             body = refusal.body()
-            return _Json(body, refusal.status, headers) if body else Response(b"", refusal.status, headers)
+            return Json(body, refusal.status, headers) if body else Response(b"", refusal.status, headers)
+        except ClientDisconnect:
+            return Response(status_code=400)
 
-    async def _answer(self, request: Request) -> Response:
-        if self._tokens is not None:
-            await self._tokens.check(request.headers.get("authorization", ""))
-        dialect = wire.DIALECTS.get(request.query_params.get("api-version", ""))
-        if dialect is None:
-            # The service answers an unknown version like a bad token.
-            raise Refusal(401)
-        path = re.sub(r"/+", "/", _POOL.sub("", request.scope["raw_path"].decode("ascii"))).rstrip("/")
-        operation, arguments = self._operation(request.method, path, dialect)
-        identifier = wire.check_identifier(request.query_params.get("identifier", ""))
-        return await operation(request, dialect, identifier, *arguments)
+    def _pool(self, name: str) -> PoolApp:
+        if len(self._pools) == 1:
+            return self._first
+        if name.lower() not in self._pools:
+            raise Refusal(404, "SessionPoolNotFound", "There is no session pool of that name.")
+        return self._pools[name.lower()]
 
-    def _operation(
-        self, method: str, path: str, dialect: Dialect
-    ) -> tuple[Callable[..., Awaitable[Response]], tuple[str, ...]]:
-        fixed: dict[tuple[str, str], Callable[..., Awaitable[Response]]] = {
-            ("POST", "/executions"): self._execute,
-            ("GET", "/files"): self._list_files,
-            ("POST", "/files"): self._upload,
-        }
-        if dialect.has_session_operations:
-            fixed |= {("GET", "/session"): self._get_session, ("DELETE", "/session"): self._delete_session}
-        if (method, path) in fixed:
-            return fixed[method, path], ()
-        if path in ("/listSessions", "/metadata"):
-            raise errors.not_implemented(path)
-        if method == "GET" and (found := re.fullmatch(r"/executions/([\w-]{1,100})", path)):
-            return self._get_execution, (found[1],)
-        if found := _FILE.fullmatch(path):
-            name = unquote(found[1])
-            if method == "GET":
-                return (self._download if found[2] else self._file_info), (name,)
-            if method == "DELETE" and not found[2]:
-                return self._delete_file, (name,)
-        raise Refusal(404, "NotFound", "There is no such operation.")
-
-    async def _execute(self, request: Request, dialect: Dialect, identifier: str) -> Response:
-        asked = dialect.execution_request(await _json_body(request))
-        given = request.headers.get("operation-id", "")
-        execution_id = given if re.fullmatch(r"[\w-]{1,100}", given) else str(uuid.uuid4())
-        session, new = await self._pool.enter(identifier)
-        record = await self._pool.execute(session, asked, execution_id)
-        version = dialect.version
-        headers = {
-            "operation-id": execution_id,
-            "operation-location": f"/executions/{execution_id}?api-version={version}&identifier={identifier}",
-            **_session_headers(session, new),
-        }
-        return _Json(dialect.execution(record), dialect.execution_status, headers)
-
-    async def _get_execution(self, request: Request, dialect: Dialect, identifier: str, execution_id: str) -> Response:
-        record = self._pool.find(identifier).records.get(execution_id)
-        if record is None:
-            raise Refusal(404, "ExecutionNotFound", "There is no such execution in the session.")
-        return _Json(dialect.execution(record), headers={"operation-id": execution_id})
-
-    async def _list_files(self, request: Request, dialect: Dialect, identifier: str) -> Response:
-        session, _ = await self._pool.enter(identifier)
-        deep = dialect.lists_recursively and request.query_params.get("recursive", "").lower() == "true"
-        found = await run_in_threadpool(session.files.listing, request.query_params.get("path", ""), deep)
-        return _Json({"value": [dialect.file(info) for info in found], "nextLink": None})
-
-    async def _upload(self, request: Request, dialect: Dialect, identifier: str) -> Response:
-        if int(request.headers.get("content-length") or 0) > FILE_BYTES_MAX + MULTIPART_BYTES_EXTRA:
-            raise errors.too_large()
-        limited = Request(request.scope, _limited(request, FILE_BYTES_MAX + MULTIPART_BYTES_EXTRA))
-        if not limited.headers.get("content-type", "").startswith("multipart/form-data"):
-            raise errors.validation("Content-Type", "must be multipart/form-data")
-        async with limited.form(max_files=1, max_fields=10) as form:
-            file = form.get("file")
-            if not isinstance(file, UploadFile) or not file.filename:
-                raise errors.validation("file", "is missing")
-            session, _ = await self._pool.enter(identifier)
-            directory = request.query_params.get("path", "")
-            info = await run_in_threadpool(session.files.write, directory, file.filename, file.file)
-        return _Json(dialect.file(info))
-
-    async def _file_info(self, request: Request, dialect: Dialect, identifier: str, name: str) -> Response:
-        session, _ = await self._pool.enter(identifier)
-        info = await run_in_threadpool(session.files.info, request.query_params.get("path", ""), name)
-        return _Json(dialect.file(info))
-
-    async def _download(self, request: Request, dialect: Dialect, identifier: str, name: str) -> Response:
-        session, _ = await self._pool.enter(identifier)
-        file = await run_in_threadpool(session.files.open, request.query_params.get("path", ""), name)
-
-        async def chunks() -> AsyncIterator[bytes]:
-            with file:
-                while chunk := await run_in_threadpool(file.read, 1 << 20):
-                    yield chunk
-
-        return StreamingResponse(chunks(), media_type="application/octet-stream")
-
-    async def _delete_file(self, request: Request, dialect: Dialect, identifier: str, name: str) -> Response:
-        session, _ = await self._pool.enter(identifier)
-        await run_in_threadpool(session.files.delete, request.query_params.get("path", ""), name)
-        return Response(status_code=204)
-
-    async def _get_session(self, request: Request, dialect: Dialect, identifier: str) -> Response:
-        session = self._pool.find(identifier)
-        return _Json(
-            {
-                "identifier": identifier,
-                "createdAt": wire.rfc3339(session.created_at),
-                "lastAccessedAt": wire.rfc3339(session.accessed_at),
-                "expireAt": wire.rfc3339(self._pool.expires_at(session)),
-                "etag": session.container.guid if session.container else "",
-            }
-        )
-
-    async def _delete_session(self, request: Request, dialect: Dialect, identifier: str) -> Response:
-        await self._pool.delete(identifier)
-        return Response(status_code=204)
+    async def _control(self, request: Request) -> Response:
+        if request.method == "POST":
+            body = await json_body(request)
+            rows = body if isinstance(body, list) else [body]
+            try:
+                self._faults.add([faults.rule_of(row if isinstance(row, dict) else {}) for row in rows])
+            except ValueError as error:
+                raise errors.validation("faults", str(error)) from None
+        elif request.method == "DELETE":
+            self._faults.clear()
+        elif request.method != "GET":
+            raise errors.no_operation()
+        return Json({"faults": self._faults.listing()})
 
 
-def create_app(pool: SessionPool, tokens: TokenCheck | None) -> Starlette:
-    """The pool as an ASGI app; its kernels live as long as the app's lifespan.
+def create_app(pools: Mapping[str, PoolApp], rules: Faults, *, more: Sequence[BaseRoute] = ()) -> Starlette:
+    """The pools as an ASGI app; their sessions live as long as the app's lifespan.
 
     Args:
-        pool: its sessions.
-        tokens: who may call; None lets everybody.
+        pools: by name, at least one.
+        rules: what is to go wrong in any of them, changed by the control endpoint.
+        more: routes of another kind, such as the identity endpoint's.
     """
-    surface = PoolApp(pool, tokens)
+    surface = _Surface(pools, rules)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with pool:
+        async with AsyncExitStack() as stack:
+            for pool in pools.values():
+                await stack.enter_async_context(pool.pool)
             yield
 
     methods = ["GET", "POST", "PUT", "PATCH", "DELETE"]
-    return Starlette(routes=[Route("/{path:path}", surface.answer, methods=methods)], lifespan=lifespan)
+    routes = [*more, Route("/{path:path}", surface.answer, methods=methods)]
+    return Starlette(routes=routes, lifespan=lifespan)
 
 
-def _session_headers(session: Session, new: bool) -> dict[str, str]:
-    guid = session.container.guid if session.container else ""
-    return {"x-ms-session-guid": guid, "x-ms-new-allocation": str(new).lower()}
-
-
-async def _json_body(request: Request) -> Any:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > JSON_BYTES_MAX:
-            raise Refusal(413, "RequestTooLarge", "The request is larger than 32 MB.")
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        raise Refusal(400, "BadRequest", "The body is not valid JSON.") from None
-
-
-def _limited(request: Request, most: int) -> Callable[[], Awaitable[Any]]:
-    seen = 0
-
-    async def receive() -> Any:
-        nonlocal seen
-        message = await request.receive()
-        seen += len(message.get("body", b""))
-        if seen > most:
-            raise errors.too_large()
-        return message
-
-    return receive
+def _is_of_a_web_page(request: Request) -> bool:
+    """Whether a browser sends it for a page: without tokens, any page could else run code here."""
+    headers = request.headers
+    return "origin" in headers or headers.get("sec-fetch-site", "none") not in ("none", "same-origin")

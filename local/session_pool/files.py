@@ -10,10 +10,9 @@ import mimetypes
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO
 
 from local.session_pool import errors
@@ -53,11 +52,11 @@ class SessionFiles:
     """The files of one session.
 
     Args:
-        root: the directory behind /mnt/data.
+        open_root: gives a descriptor of the directory behind /mnt/data, which is closed after use.
     """
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    def __init__(self, open_root: Callable[[], int]) -> None:
+        self._open_root = open_root
 
     def listing(self, directory: str, recursive: bool) -> list[FileInfo]:
         """What is in a directory, by name; links and special files are left out.
@@ -125,15 +124,13 @@ class SessionFiles:
             try:
                 os.unlink(_name(name), dir_fd=handle)
             except OSError:
-                raise errors.file_not_found() from None
+                raise errors.file_not_deleted() from None
 
     @contextmanager
     def _opened(self, parts: list[str], create: bool = False) -> Iterator[int]:
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
         try:
-            # In the service it is a mount, which code cannot remove.
-            self._root.mkdir(exist_ok=True)
-            handle = os.open(self._root, flags)
+            handle = self._open_root()
         except OSError as error:
             raise errors.path_invalid() from error
         try:

@@ -1,95 +1,68 @@
-"""One IPython kernel: a process of its own, spoken to over Unix sockets."""
+"""One IPython kernel in a container, spoken to over Unix sockets."""
 
 from __future__ import annotations
 
 import ast
-import asyncio
-import contextlib
 import json
-import os
 import queue
-import re
-import signal
+import secrets
 import time
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from jupyter_client.asynchronous.client import AsyncKernelClient
-from jupyter_client.connect import write_connection_file
+
+from local.session_pool.container import Container, Process, SocketFolder
+from local.session_pool.outcome import ABORTED, Outcome, timeout_text, value_of, without_colours
 
 READY_SECONDS = 60.0
 INTERRUPT_GRACE_SECONDS = 2.0
-STOP_SECONDS = 5.0
 # A frame of its own would be enough, but a dead kernel sends none: the wait is cut to look at the process.
 POLL_SECONDS = 0.25
-ABORTED = "Execution aborted"
-TIMED_OUT = "Request timed out waiting for code execution to complete"
-_ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 _STARTUP = Path(__file__).with_name("kernel_startup.py")
+# What becomes of a message that code in the kernel has sent in its place, of any form.
+_FORGED = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+_CHANNELS = ("shell", "iopub", "stdin", "control", "hb")
 _RESULT_TYPE = "application/x-session-result"
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one execution.
-
-    Attributes:
-        succeeded: the code ended without an error.
-        stdout, stderr: the streams, cut to the length asked for.
-        result: the last expression's value in JSON form, `""` where there is none.
-        milliseconds: how long it took.
-        kernel_lost: the kernel is gone, and with it all variables.
-    """
-
-    succeeded: bool
-    stdout: str
-    stderr: str
-    result: Any
-    milliseconds: int
-    kernel_lost: bool = False
 
 
 class Kernel:
     """A running kernel; `start` makes one."""
 
-    def __init__(self, process: asyncio.subprocess.Process, client: AsyncKernelClient) -> None:
+    def __init__(self, process: Process, client: AsyncKernelClient, sockets: SocketFolder) -> None:
         self._process = process
         self._client = client
+        self._sockets = sockets
         self._following = False
 
     @classmethod
-    async def start(cls, python: str, home: Path, sockets: Path) -> Kernel:
+    async def start(cls, container: Container, python: str) -> Kernel:
         """Starts a kernel and waits until it takes code.
 
         Args:
+            container: where it lives.
             python: an interpreter with ipykernel.
-            home: the kernel's own directory, its HOME and where it starts.
-            sockets: directory for its sockets, of a short path.
 
         Raises:
+            ContainerLost: the container has ended.
             RuntimeError: it did not become ready.
         """
-        connection = str(sockets / "kernel.json")
-        write_connection_file(connection, transport="ipc", ip=str(sockets / "s"))
-        process = await asyncio.create_subprocess_exec(
-            python,
-            "-m",
-            "ipykernel_launcher",
-            "-f",
-            connection,
-            "--HistoryManager.enabled=False",
-            cwd=home,
-            env=_environment(home),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        client = AsyncKernelClient()
-        kernel = cls(process, client)
+        sockets = container.socket_folder()
+        description = _connection()
         try:
-            client.load_connection_file(connection)
+            sockets.write("kernel.json", json.dumps({**description, "ip": f"{sockets.inside}/k"}))
+            command = [python, "-m", "ipykernel_launcher", "-f", f"{sockets.inside}/kernel.json"]
+            process = await container.spawn([*command, "--HistoryManager.enabled=False"], _environment(container.home))
+        except BaseException:
+            sockets.close()
+            raise
+        client = AsyncKernelClient()
+        kernel = cls(process, client, sockets)
+        try:
+            outside: Any = {**description, "ip": str(sockets.path / "k")}
+            client.load_connection_info(outside)
             client.start_channels(stdin=False, hb=False)
             await client.wait_for_ready(timeout=READY_SECONDS)
             installed = await kernel.execute(
@@ -105,7 +78,7 @@ class Kernel:
     @property
     def alive(self) -> bool:
         """Whether the process runs."""
-        return self._process.returncode is None
+        return self._process.alive
 
     async def execute(self, code: str, *, timeout_seconds: float, stream_length: int, told: bool = False) -> Outcome:
         """Runs code to its end, its timeout, or the kernel's death.
@@ -125,38 +98,39 @@ class Kernel:
             state = await self._follow(request, output, time.monotonic() + INTERRUPT_GRACE_SECONDS)
             if state != "idle":
                 await self.stop()
-            text = f"{TIMED_OUT} after {timeout_seconds:g} seconds" if told else TIMED_OUT
-            return self._ended(False, output, text, began, kernel_lost=state != "idle")
+            text = timeout_text(timeout_seconds, told)
+            outcome = self._ended(False, output, text, began, kernel_lost=state != "idle")
+            return replace(outcome, timed_out=True)
         if state == "dead":
             return self._ended(False, output, ABORTED, began, kernel_lost=True)
         outcome = self._ended(not output.failed, output, output.stderr, began)
         if outcome.succeeded and output.result is _NO_RESULT and _ends_in_none(code):
-            return Outcome(True, outcome.stdout, outcome.stderr, None, outcome.milliseconds)
+            return replace(outcome, result=None)
         return outcome
 
     async def stop(self) -> None:
         """Kills the kernel and what it has started."""
-        # Also when the kernel itself is dead: what its code has started may go on.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        await asyncio.wait_for(self._process.wait(), STOP_SECONDS)
+        await self._process.kill()
         # An execution that still reads finds the process dead and closes them.
         if not self._following:
-            self._client.stop_channels()
+            self._disconnect()
 
     def _ended(self, succeeded: bool, output: _Output, stderr: str, began: float, kernel_lost: bool = False) -> Outcome:
         result = "" if output.result is _NO_RESULT or not succeeded else output.result
         milliseconds = round((time.monotonic() - began) * 1000)
-        return Outcome(succeeded, output.stdout, stderr[: output.limit], result, milliseconds, kernel_lost)
+        return Outcome(succeeded, output.stdout, stderr[: output.limit], result, milliseconds, kernel_lost, output.text)
 
     async def _follow(self, request: str, output: _Output, until: float) -> str:
         self._following = True
         try:
-            return await self._read(request, output, until)
+            state = await self._read(request, output, until)
+            if state == "idle":
+                await self._drop_replies()
+            return state
         finally:
             self._following = False
             if not self.alive:
-                self._client.stop_channels()
+                self._disconnect()
 
     async def _read(self, request: str, output: _Output, until: float) -> str:
         while True:
@@ -165,12 +139,24 @@ class Kernel:
                 return "timeout"
             try:
                 message = await self._client.get_iopub_msg(timeout=min(left, POLL_SECONDS))
+                if message["parent_header"].get("msg_id") == request and output.take(message):
+                    return "idle"
             except queue.Empty:
                 if not self.alive:
                     return "dead"
+            except _FORGED:
                 continue
-            if message["parent_header"].get("msg_id") == request and output.take(message):
-                return "idle"
+
+    async def _drop_replies(self) -> None:
+        # All that they say has come over the output channel too; unread, they would pile up.
+        for channel in (self._client.shell_channel, self._client.control_channel):
+            while await channel.msg_ready():
+                with suppress(*_FORGED):
+                    await channel.get_msg(timeout=0)
+
+    def _disconnect(self) -> None:
+        self._client.stop_channels()
+        self._sockets.close()
 
     def _interrupt(self) -> None:
         channel = self._client.control_channel
@@ -188,6 +174,7 @@ class _Output:
         self.stdout = ""
         self.stderr = ""
         self.result: Any = _NO_RESULT
+        self.text = ""
         self.failed = False
 
     def take(self, message: dict[str, Any]) -> bool:
@@ -199,7 +186,7 @@ class _Output:
             self._data(kind, content["data"])
         elif kind == "error":
             self.failed = True
-            self._stream("stderr", _ANSI.sub("", "\n".join(content["traceback"])))
+            self._stream("stderr", without_colours("\n".join(content["traceback"])))
         return bool(kind == "status" and content["execution_state"] == "idle")
 
     def _stream(self, name: str, text: str) -> None:
@@ -214,26 +201,31 @@ class _Output:
             self.result = {"type": "image", "format": "png", "base64_data": picture.replace("\n", "")}
         elif kind == "execute_result":
             self.result = _value(data)
+            self.text = str(data.get("text/plain", ""))
 
 
 def _value(data: dict[str, Any]) -> Any:
     try:
-        return json.loads(data[_RESULT_TYPE], parse_constant=str)
-    except (KeyError, TypeError, ValueError, RecursionError):
+        return value_of(data[_RESULT_TYPE])
+    except (KeyError, TypeError, ValueError):
         # No JSON form, or one that code in the session has forged.
         return str(data.get("text/plain", ""))
 
 
-def _environment(home: Path) -> dict[str, str]:
+def _connection() -> dict[str, Any]:
+    """What a kernel and its client have to agree on, but for the sockets' path, which each sees in its own way."""
+    ports = {f"{name}_port": number for number, name in enumerate(_CHANNELS, 1)}
+    return {"transport": "ipc", "key": secrets.token_hex(), "signature_scheme": "hmac-sha256", **ports}
+
+
+def _environment(home: str) -> dict[str, str]:
     # Nothing of the emulator's own environment: it may hold keys.
     return {
         "PATH": "/usr/local/bin:/usr/bin:/bin",
-        "HOME": str(home),
-        "IPYTHONDIR": str(home / ".ipython"),
-        "MPLCONFIGDIR": str(home / ".matplotlib"),
+        "HOME": home,
+        "IPYTHONDIR": f"{home}/.ipython",
+        "MPLCONFIGDIR": f"{home}/.matplotlib",
         "LANG": "C.UTF-8",
-        # ipykernel ends itself when this process is gone, however it went.
-        "JPY_PARENT_PID": str(os.getpid()),
     }
 
 

@@ -3,84 +3,85 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
 import logging
 import shutil
 import tempfile
 import time
-import uuid
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from local.session_pool import errors
+from local.session_pool.container import Container, ContainerLost
+from local.session_pool.execution import ExecutionRecord, ExecutionRequest
 from local.session_pool.files import SessionFiles
-from local.session_pool.kernel import Kernel, Outcome
-from local.session_pool.wire import ExecutionRecord, ExecutionRequest
+from local.session_pool.kinds import Kind
+from local.session_pool.launch import Isolation
+from local.session_pool.outcome import ABORTED, Interpreter, Outcome
 
-DATA_PATH = "/mnt/data"
-RECORDS_KEPT = 50
+# Executions of one session that run or wait; more would wait longer than any caller does.
+RUNNING_MAX = 100
+RECORDS_KEPT = 2 * RUNNING_MAX
 WARMING_PAUSE_SECONDS = 5.0
+LOST_CODE = -1
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass
-class Container:
-    """What a session lives in: a kernel and its directories.
+class Place:
+    """Where a session's code runs: its container, and the interpreter in it."""
 
-    Attributes:
-        guid: names it in replies.
-        root: the directory of all it has.
-        kernel: its present kernel.
-    """
-
-    guid: str
-    root: Path
-    kernel: Kernel
-
-    @property
-    def data(self) -> Path:
-        """The directory behind /mnt/data."""
-        return self.root / "data"
+    container: Container
+    interpreter: Interpreter
 
 
 @dataclass
 class Session:
-    """A container that belongs to an identifier.
+    """A place that belongs to an identifier.
 
     Attributes:
         identifier: what callers name it by.
         created_at, accessed_at: seconds since the epoch.
-        turn: calls that need the kernel wait for it.
+        place: None until it is allocated.
+        turn: calls that need the interpreter wait for it.
         records: the last executions, by id.
+        running: how many executions run or wait.
+        timeouts: how many have run into theirs; what waits behind one is aborted with it.
     """
 
     identifier: str
     created_at: float
     accessed_at: float
-    container: Container | None = None
+    place: Place | None = None
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     records: OrderedDict[str, ExecutionRecord] = field(default_factory=OrderedDict)
     running: int = 0
+    timeouts: int = 0
 
     @property
     def files(self) -> SessionFiles:
         """The session's files; refused while it has no container."""
-        if self.container is None:
+        if self.place is None:
             raise errors.no_session()
-        return SessionFiles(self.container.data)
+        return SessionFiles(self.place.container.open_data)
+
+    @property
+    def guid(self) -> str:
+        """Names its container; another one means that what the session held is lost."""
+        return self.place.container.guid if self.place else ""
 
 
 class SessionPool:
     """All sessions of one pool.
 
     Args:
-        kernel_python: an interpreter with ipykernel.
+        kind: what runs their code.
+        isolation: how their containers are made.
         max_sessions: at most so many at once.
+        full_status: what a full pool answers, 429 or 404.
         cooldown_seconds: a session not called for so long is freed.
         prewarmed: so many containers are kept ready.
         clock: seconds since the epoch.
@@ -88,67 +89,64 @@ class SessionPool:
 
     def __init__(
         self,
-        kernel_python: str,
+        kind: Kind,
+        isolation: Isolation,
         *,
         max_sessions: int = 100,
+        full_status: int = 429,
         cooldown_seconds: float = 300,
         prewarmed: int = 2,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._python = kernel_python
+        self.kind = kind
+        self._isolation = isolation
         self._max_sessions = max_sessions
+        self._full_status = full_status
         self._cooldown_seconds = cooldown_seconds
         self._prewarmed = prewarmed
         self._clock = clock
         self._sessions: dict[str, Session] = {}
-        self._ready: list[Container] = []
+        self._ready: list[Place] = []
         self._wanted = asyncio.Event()
-        self._background: list[asyncio.Task[None]] = []
+        self._loops: list[asyncio.Task[None]] = []
+        self._background: set[asyncio.Task[None]] = set()
         self._root = Path(tempfile.mkdtemp(prefix="sp-"))
 
     async def __aenter__(self) -> SessionPool:
         self._wanted.set()
-        self._background = [asyncio.create_task(self._keep_warm()), asyncio.create_task(self._sweep())]
+        self._loops = [asyncio.create_task(self._keep_warm()), asyncio.create_task(self._sweep())]
         return self
 
     async def __aexit__(self, *error: object) -> None:
-        for task in self._background:
-            task.cancel()
+        for loop in self._loops:
+            loop.cancel()
+        await asyncio.gather(*self._loops, return_exceptions=True)
+        for identifier in list(self._sessions):
+            self.lose(identifier)
+        for place in self._ready:
+            self._later(self._discard(place))
+        # Whatever runs in the background ends with its container.
         await asyncio.gather(*self._background, return_exceptions=True)
-        left = [session.container for session in self._sessions.values() if session.container]
-        self._sessions.clear()
-        await asyncio.gather(*(self._discard(container) for container in [*left, *self._ready]))
         shutil.rmtree(self._root, ignore_errors=True)
 
     async def enter(self, identifier: str) -> tuple[Session, bool]:
         """The session of an identifier, and whether this call allocated it.
 
         Raises:
-            Refusal: the pool is full.
+            Refusal: the pool is full, or the machine gives no container.
         """
-        await self.free_expired()
+        self._free_expired()
         session = self._sessions.get(identifier)
         if session is None:
             if len(self._sessions) >= self._max_sessions:
-                raise errors.pool_full(len(self._sessions), self._max_sessions)
+                raise errors.pool_full(len(self._sessions), self._max_sessions, self._full_status)
             session = Session(identifier, self._clock(), self._clock())
             self._sessions[identifier] = session
         session.accessed_at = self._clock()
-        async with session.turn if session.container is None else contextlib.nullcontext():
-            if session.container is not None:
-                return session, False
-            try:
-                session.container = self._ready.pop() if self._ready else await self._new_container()
-            except BaseException:
-                if self._has(session):
-                    self._sessions.pop(identifier)
-                raise
-            self._wanted.set()
-            if not self._has(session):
-                # Deleted, or given up by the call before, while this one waited.
-                await self._discard(session.container)
-                raise errors.no_session()
-            return session, True
+        if session.place is not None and session.place.container.alive:
+            return session, False
+        async with session.turn:
+            return session, await self._allocate(session)
 
     def find(self, identifier: str) -> Session:
         """A session that exists; looking resets its cooldown.
@@ -162,6 +160,11 @@ class SessionPool:
         session.accessed_at = self._clock()
         return session
 
+    def listing(self) -> list[Session]:
+        """All sessions, the oldest first; looking resets no cooldown."""
+        self._free_expired()
+        return list(self._sessions.values())
+
     def expires_at(self, session: Session) -> float:
         """When a session is freed unless it is called again, in seconds since the epoch."""
         return session.accessed_at + self._cooldown_seconds
@@ -174,81 +177,155 @@ class SessionPool:
         """
         session = self.find(identifier)
         self._sessions.pop(identifier, None)
-        if session.container:
-            # Ends what it runs; the turn is then free when nobody starts another kernel in it.
-            await session.container.kernel.stop()
+        if session.place:
+            # Ends what it runs; the turn is then free when nobody starts another interpreter in it.
+            await session.place.interpreter.stop()
             async with session.turn:
-                await self._discard(session.container)
+                await self._discard(session.place)
+
+    def lose(self, identifier: str) -> None:
+        """Frees a session without a word, as a failing machine would."""
+        session = self._sessions.pop(identifier, None)
+        if session is not None and session.place:
+            self._later(self._discard(session.place))
 
     async def execute(self, session: Session, request: ExecutionRequest, execution_id: str) -> ExecutionRecord:
-        """Runs code in a session, after what was asked of it before."""
-        session.running += 1
-        try:
-            async with session.turn:
-                outcome = await self._run(session, request)
-        finally:
-            session.running -= 1
-            session.accessed_at = self._clock()
-        record = ExecutionRecord(execution_id, session.identifier, outcome)
+        """Runs code in a session, after what was asked of it before.
+
+        Raises:
+            Refusal: too much is waiting already, or the session is gone.
+        """
+        record = self._recorded(session, request, execution_id)
+        await self._carry_out(session, record, request)
+        return record
+
+    async def begin(self, session: Session, request: ExecutionRequest, execution_id: str) -> ExecutionRecord:
+        """Runs code in the background; the record has no outcome until it has ended.
+
+        Raises:
+            Refusal: too much is waiting already.
+        """
+        record = self._recorded(session, request, execution_id)
+        self._later(self._unwatched(session, record, request))
+        # It takes its place in the session's queue before any later call can.
+        await asyncio.sleep(0)
+        return record
+
+    def _recorded(self, session: Session, request: ExecutionRequest, execution_id: str) -> ExecutionRecord:
+        if session.running >= RUNNING_MAX:
+            raise errors.session_busy()
+        record = ExecutionRecord(execution_id, session.identifier, request.asynchronous)
         session.records[execution_id] = record
         while len(session.records) > RECORDS_KEPT:
             session.records.popitem(last=False)
         return record
 
-    async def free_expired(self) -> None:
-        """Frees the sessions whose cooldown has passed."""
-        for session in [session for session in self._sessions.values() if self._expired(session)]:
-            if self._sessions.pop(session.identifier, None) and session.container:
-                await self._discard(session.container)
+    async def _carry_out(self, session: Session, record: ExecutionRecord, request: ExecutionRequest) -> None:
+        session.running += 1
+        timeouts = session.timeouts
+        try:
+            async with session.turn:
+                if session.timeouts > timeouts:
+                    record.outcome = self._aborted()
+                    return
+                record.outcome = await self._run(session, request)
+                session.timeouts += record.outcome.timed_out
+        finally:
+            session.running -= 1
+            session.accessed_at = self._clock()
+
+    async def _unwatched(self, session: Session, record: ExecutionRecord, request: ExecutionRequest) -> None:
+        try:
+            await self._carry_out(session, record, request)
+        except errors.Refusal:
+            # The session is gone, and with it the record that would have said so.
+            record.outcome = self._aborted()
+
+    def _aborted(self) -> Outcome:
+        return Outcome(False, "", ABORTED, "", 0, exit_code=LOST_CODE if self.kind.takes_commands else None)
 
     async def _run(self, session: Session, request: ExecutionRequest) -> Outcome:
-        container = session.container
-        if container is None or not self._has(session):
+        place = session.place
+        if place is None or not self._has(session):
             raise errors.no_session()
-        if not container.kernel.alive:
-            await self._restart_kernel(container)
-        # Without a sandbox there is no /mnt/data: the text of the path is replaced, both ways.
-        code = request.code.replace(DATA_PATH, str(container.data))
-        outcome = await container.kernel.execute(
-            code,
-            timeout_seconds=request.timeout_seconds,
-            stream_length=request.stream_length,
-            told=request.told_timeout,
-        )
-        if outcome.kernel_lost and self._has(session):
-            await self._restart_kernel(container)
-        real = str(container.data)
-        return replace(
-            outcome,
-            stdout=outcome.stdout.replace(real, DATA_PATH),
-            stderr=outcome.stderr.replace(real, DATA_PATH),
-            result=_renamed(outcome.result, real),
-        )
+        try:
+            outcome = await self._run_in(place, request)
+            if outcome.kernel_lost and self._has(session) and place.container.alive:
+                await self._revive(place)
+        except (ContainerLost, OSError, RuntimeError) as error:
+            _log.error("A session was lost: %s", error)
+            outcome = self._aborted()
+        streams = place.container.outward([outcome.stdout, outcome.stderr])
+        return replace(outcome, stdout=streams[0], stderr=streams[1], result=place.container.outward(outcome.result))
+
+    async def _run_in(self, place: Place, request: ExecutionRequest) -> Outcome:
+        await self._revive(place)
+        interpreter = await self.kind.start(place.container) if request.empty_kernel else place.interpreter
+        try:
+            return await interpreter.execute(
+                place.container.inward(request.code),
+                timeout_seconds=request.timeout_seconds,
+                stream_length=request.stream_length,
+                told=request.told_timeout,
+            )
+        finally:
+            if interpreter is not place.interpreter:
+                await interpreter.stop()
+
+    async def _revive(self, place: Place) -> None:
+        """Replaces an interpreter that has ended; one that code was to run apart from is none of the place's."""
+        if not place.interpreter.alive:
+            await place.interpreter.stop()
+            place.interpreter = await self.kind.start(place.container)
+
+    async def _allocate(self, session: Session) -> bool:
+        if session.place is not None:
+            if session.place.container.alive:
+                return False
+            self._later(self._discard(session.place))
+            session.place = None
+        try:
+            session.place = self._ready.pop() if self._ready else await self._new_place()
+        except BaseException as error:
+            if self._has(session):
+                self._sessions.pop(session.identifier)
+            if isinstance(error, (ContainerLost, OSError, RuntimeError)):
+                _log.error("A session could not be started: %s", error)
+                raise errors.no_capacity() from error
+            raise
+        self._wanted.set()
+        if not self._has(session):
+            # Deleted, or given up by the call before, while this one waited.
+            await self._discard(session.place)
+            raise errors.no_session()
+        return True
+
+    def _free_expired(self) -> None:
+        for session in [session for session in self._sessions.values() if self._expired(session)]:
+            self.lose(session.identifier)
 
     def _has(self, session: Session) -> bool:
         return self._sessions.get(session.identifier) is session
 
     def _expired(self, session: Session) -> bool:
-        return session.container is not None and not session.running and self._clock() >= self.expires_at(session)
+        return session.place is not None and not session.running and self._clock() >= self.expires_at(session)
 
-    async def _new_container(self) -> Container:
-        root = self._root / uuid.uuid4().hex[:8]
-        for name in ("data", "home"):
-            (root / name).mkdir(parents=True)
+    async def _new_place(self) -> Place:
+        container = await Container.start(self._root, self._isolation)
         try:
-            kernel = await Kernel.start(self._python, root / "home", _sockets(root))
+            return Place(container, await self.kind.start(container))
         except BaseException:
-            shutil.rmtree(root, ignore_errors=True)
+            await container.stop()
             raise
-        return Container(str(uuid.uuid4()), root, kernel)
 
-    async def _restart_kernel(self, container: Container) -> None:
-        await container.kernel.stop()
-        container.kernel = await Kernel.start(self._python, container.root / "home", _sockets(container.root))
+    async def _discard(self, place: Place) -> None:
+        await place.interpreter.stop()
+        await place.container.stop()
 
-    async def _discard(self, container: Container) -> None:
-        await container.kernel.stop()
-        await asyncio.to_thread(shutil.rmtree, container.root, ignore_errors=True)
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
 
     async def _keep_warm(self) -> None:
         while True:
@@ -256,24 +333,12 @@ class SessionPool:
             self._wanted.clear()
             while len(self._ready) < self._prewarmed:
                 try:
-                    self._ready.append(await self._new_container())
-                except (OSError, RuntimeError) as error:
-                    _log.error("A kernel could not be started: %s", error)
+                    self._ready.append(await self._new_place())
+                except (ContainerLost, OSError, RuntimeError) as error:
+                    _log.error("A session could not be warmed: %s", error)
                     await asyncio.sleep(WARMING_PAUSE_SECONDS)
 
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(min(self._cooldown_seconds, 5.0))
-            await self.free_expired()
-
-
-def _sockets(root: Path) -> Path:
-    # A Unix socket's path may have 108 bytes.
-    path = root / uuid.uuid4().hex[:6]
-    path.mkdir()
-    return path
-
-
-def _renamed(result: Any, real: str) -> Any:
-    text = json.dumps(result)
-    return json.loads(text.replace(real, DATA_PATH)) if real in text else result
+            self._free_expired()

@@ -16,32 +16,47 @@ REAL_MODELS = [
 ]
 
 
+NONE = "Nothing protects this machine"
+
+
+def chosen(settings: dict[str, str], *, unsafe: bool = False, no_sandbox: str = "") -> Choice:
+    return choose(settings, unsafe_no_sandbox=unsafe, no_sandbox=no_sandbox)
+
+
 def test_without_settings_all_is_local() -> None:
-    assert choose({}, unsafe_no_sandbox=False) == Choice(local_pool=True, stand_in_model=True)
+    assert chosen({}) == Choice(local_pool=True, stand_in_model=True, sandboxed=True)
 
 
 def test_empty_settings_count_as_absent() -> None:
     empty = dict.fromkeys((*MODEL_SETTINGS, *POOL), " ")
-    assert choose(empty, unsafe_no_sandbox=False) == Choice()
+    assert chosen(empty) == Choice(sandboxed=True)
+
+
+def test_stand_in_does_without_a_sandbox_and_trusts_nobody_else() -> None:
+    assert chosen({}, no_sandbox=NONE) == Choice(sandboxed=False, trusted=True)
+    assert chosen({}, unsafe=True) == Choice(sandboxed=False, trusted=False)
 
 
 @pytest.mark.parametrize("model", REAL_MODELS)
-def test_real_model_needs_a_real_pool_or_consent(model: dict[str, str]) -> None:
-    with pytest.raises(StackRefused, match="--unsafe-no-sandbox"):
-        choose(model, unsafe_no_sandbox=False)
-    assert choose(model, unsafe_no_sandbox=True) == Choice(local_pool=True, stand_in_model=False)
-    assert choose({**model, **POOL}, unsafe_no_sandbox=False) == Choice(local_pool=False, stand_in_model=False)
+def test_real_model_needs_a_sandbox_a_real_pool_or_consent(model: dict[str, str]) -> None:
+    assert chosen(model) == Choice(stand_in_model=False, sandboxed=True)
+    with pytest.raises(StackRefused, match=rf"{NONE}.*--unsafe-no-sandbox"):
+        chosen(model, no_sandbox=NONE)
+    assert chosen(model, no_sandbox=NONE, unsafe=True) == Choice(stand_in_model=False, trusted=False)
+    real = chosen({**model, **POOL}, no_sandbox=NONE)
+    assert (real.local_pool, real.stand_in_model) == (False, False)
 
 
 def test_real_pool_with_the_stand_in() -> None:
-    assert choose(POOL, unsafe_no_sandbox=False) == Choice(local_pool=False, stand_in_model=True)
+    choice = chosen(POOL)
+    assert (choice.local_pool, choice.stand_in_model) == (False, True)
 
 
 def test_local_identity_is_no_good_for_azure_openai() -> None:
     by_identity = {"AZURE_OPENAI_ENDPOINT": "https://model.example"}
     with pytest.raises(StackRefused, match="AZURE_OPENAI_API_KEY"):
-        choose(by_identity, unsafe_no_sandbox=True)
-    assert not choose({**by_identity, **POOL}, unsafe_no_sandbox=False).local_pool
+        chosen(by_identity, unsafe=True)
+    assert not chosen({**by_identity, **POOL}).local_pool
 
 
 def test_environment_wins_over_the_file(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from local.identity import Identity
-from local.session_pool.auth import TokenCheck
+from local.session_pool.auth import TokenCheck, keys_at
 from local.session_pool.errors import Refusal
 from tests.scripted_server import Answer, ScriptedServer, scripted_server
 
@@ -33,7 +33,7 @@ def status(url: str, *authorizations: str) -> int:
     """200 where all pass, else the status of the first refusal, which has to be without a body."""
 
     async def check() -> int:
-        tokens = TokenCheck(url, AUDIENCE)
+        tokens = TokenCheck(keys_at(url), AUDIENCE)
         try:
             for authorization in authorizations:
                 await tokens.check(authorization)
@@ -103,10 +103,30 @@ def test_unknown_keys_are_not_looked_for_at_every_request(keys: ScriptedServer) 
     token, _ = Identity("example-header").token(AUDIENCE)
 
     async def check() -> None:
-        tokens = TokenCheck(keys.url, AUDIENCE)
+        tokens = TokenCheck(keys_at(keys.url), AUDIENCE)
         for _ in range(5):
             with pytest.raises(Refusal):
                 await tokens.check(f"Bearer {token}")
 
     asyncio.run(check())
     assert len(keys.received) == 1
+
+
+@pytest.mark.parametrize(("age", "passes"), [(9, True), (11, False)])
+def test_token_older_than_the_life_asked_for_counts_as_expired(age: float, passes: bool) -> None:
+    now = time.time()
+    identity = Identity("example-header", clock=lambda: now)
+    token, _ = identity.token(AUDIENCE)
+
+    async def keys() -> dict[str, object]:
+        return identity.key_set()
+
+    async def check() -> bool:
+        tokens = TokenCheck(keys, AUDIENCE, clock=lambda: int(now) + age)
+        try:
+            await tokens.check(f"Bearer {token}", life_seconds=10)
+        except Refusal:
+            return False
+        return True
+
+    assert asyncio.run(check()) is passes

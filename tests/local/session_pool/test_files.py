@@ -24,13 +24,23 @@ def root(tmp_path: Path) -> Path:
     return root
 
 
+def files_of(root: Path) -> SessionFiles:
+    """The files below a directory that is made anew where it is missing, as a container without a sandbox does."""
+
+    def open_root() -> int:
+        root.mkdir(exist_ok=True)
+        return os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+
+    return SessionFiles(open_root)
+
+
 def content(stored: SessionFiles, directory: str, name: str) -> bytes:
     with stored.open(directory, name) as file:
         return file.read()
 
 
 def test_written_file_is_listed_read_and_deleted(root: Path) -> None:
-    stored = SessionFiles(root)
+    stored = files_of(root)
     info = stored.write("", "a b.csv", io.BytesIO(b"1,2"))
     assert (info.name, info.size_bytes, info.content_type, info.is_directory) == ("a b.csv", 3, "text/csv", False)
     assert stored.listing("", False) == [info]
@@ -43,7 +53,7 @@ def test_written_file_is_listed_read_and_deleted(root: Path) -> None:
 
 
 def test_file_of_the_same_name_is_replaced_as_a_whole(root: Path) -> None:
-    stored = SessionFiles(root)
+    stored = files_of(root)
     stored.write("", "x.txt", io.BytesIO(b"a long text"))
     stored.write("", "x.txt", io.BytesIO(b"short"))
     assert content(stored, "", "x.txt") == b"short"
@@ -51,7 +61,7 @@ def test_file_of_the_same_name_is_replaced_as_a_whole(root: Path) -> None:
 
 
 def test_upload_makes_directories_and_the_list_is_recursive_when_asked(root: Path) -> None:
-    stored = SessionFiles(root)
+    stored = files_of(root)
     stored.write("in/deep", "x.txt", io.BytesIO(b"x"))
     assert [(info.directory, info.name) for info in stored.listing("", False)] == [("", "in")]
     assert [(info.directory, info.name) for info in stored.listing("/", True)] == [
@@ -65,7 +75,7 @@ def test_upload_makes_directories_and_the_list_is_recursive_when_asked(root: Pat
 @pytest.mark.parametrize("name", ["", ".", "..", "...", "a/b", "../x", "a\\b", "a\0b", "a\nb", "a:b", "x" * 256])
 def test_reserved_names_are_refused(root: Path, name: str) -> None:
     with pytest.raises(Refusal) as refusal:
-        SessionFiles(root).write("", name, io.BytesIO(b"x"))
+        files_of(root).write("", name, io.BytesIO(b"x"))
     assert (refusal.value.status, refusal.value.code) == (400, "FilePathInvalid")
     assert os.listdir(root) == []
 
@@ -73,13 +83,13 @@ def test_reserved_names_are_refused(root: Path, name: str) -> None:
 @pytest.mark.parametrize("directory", ["..", "/mnt/data/../outside", "a/../..", "a.b", "a\0", "/".join("a" * 21)])
 def test_reserved_directories_are_refused(root: Path, directory: str) -> None:
     with pytest.raises(Refusal) as refusal:
-        SessionFiles(root).write(directory, "x.txt", io.BytesIO(b"x"))
+        files_of(root).write(directory, "x.txt", io.BytesIO(b"x"))
     assert refusal.value.status == 400
     assert os.listdir(root) == []
 
 
 def test_links_are_not_followed(root: Path) -> None:
-    stored = SessionFiles(root)
+    stored = files_of(root)
     outside = root.parent / "outside"
     (root / "link.txt").symlink_to(outside / "secret.txt")
     (root / "folder").symlink_to(outside)
@@ -98,7 +108,7 @@ def test_links_are_not_followed(root: Path) -> None:
 
 def test_special_file_does_not_block(root: Path) -> None:
     os.mkfifo(root / "pipe")
-    stored = SessionFiles(root)
+    stored = files_of(root)
     assert stored.listing("", True) == []
     with pytest.raises(Refusal) as refusal:
         stored.open("", "pipe")
@@ -108,13 +118,13 @@ def test_special_file_does_not_block(root: Path) -> None:
 def test_too_large_file_leaves_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "FILE_BYTES_MAX", 10)
     with pytest.raises(Refusal) as refusal:
-        SessionFiles(root).write("", "x.bin", io.BytesIO(b"x" * 11))
+        files_of(root).write("", "x.bin", io.BytesIO(b"x" * 11))
     assert refusal.value.status == 413
     assert os.listdir(root) == []
 
 
 def test_directory_is_no_file_to_replace_or_delete(root: Path) -> None:
-    stored = SessionFiles(root)
+    stored = files_of(root)
     stored.write("sub", "x.txt", io.BytesIO(b"x"))
     for call in (lambda: stored.write("", "sub", io.BytesIO(b"x")), lambda: stored.delete("", "sub")):
         with pytest.raises(Refusal):
@@ -125,7 +135,7 @@ def test_directory_is_no_file_to_replace_or_delete(root: Path) -> None:
 
 def test_files_can_be_stored_after_code_removed_the_directory(root: Path) -> None:
     root.rmdir()
-    stored = SessionFiles(root)
+    stored = files_of(root)
     assert stored.listing("", False) == []
     stored.write("", "x.txt", io.BytesIO(b"x"))
     assert content(stored, "", "x.txt") == b"x"
@@ -135,13 +145,13 @@ def test_link_in_place_of_the_root_is_refused(root: Path) -> None:
     root.rmdir()
     root.symlink_to(root.parent / "outside")
     with pytest.raises(Refusal):
-        SessionFiles(root).listing("", False)
+        files_of(root).listing("", False)
 
 
 @given(directory=st.text(max_size=40), name=st.text(max_size=300))
 def test_any_name_is_stored_or_refused(tmp_path_factory: pytest.TempPathFactory, directory: str, name: str) -> None:
     root = tmp_path_factory.mktemp("any")
-    stored = SessionFiles(root)
+    stored = files_of(root)
     status = 0
     try:
         stored.write(directory, name, io.BytesIO(b"x"))

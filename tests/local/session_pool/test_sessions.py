@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import tempfile
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 
 import pytest
 
 from local.session_pool.errors import Refusal
-from local.session_pool.kernel import Outcome
-from local.session_pool.sessions import SessionPool
-from local.session_pool.wire import ExecutionRequest
-from tests.local.session_pool.kernels import kernel_python
-from tests.processes import all_gone
+from local.session_pool.execution import ExecutionRequest
+from local.session_pool.kinds import kind_of
+from local.session_pool.launch import Isolation
+from local.session_pool.outcome import Outcome
+from local.session_pool.sessions import RECORDS_KEPT, RUNNING_MAX, SessionPool
+from tests.local.session_pool.kernels import isolation, kernel_python
+from tests.processes import all_gone, descendants
 
+# What holds with and without a sandbox is tested in both ways.
+pytestmark = pytest.mark.usefixtures("sandboxed")
 A, B = "session-a", "session-b"
 BOUND_SECONDS = 90
 
@@ -27,12 +32,26 @@ class Clock:
         return self.now
 
 
+_isolation: list[Isolation] = []
+
+
+@pytest.fixture(params=[False, True], ids=["plain", "sandboxed"])
+def sandboxed(request: pytest.FixtureRequest) -> bool:
+    _isolation[:] = [isolation(request.param)]
+    return bool(request.param)
+
+
 def with_pool(
     use: Callable[[SessionPool], Awaitable[None]], *, most: int = 100, prewarmed: int = 0, clock: Clock | None = None
 ) -> None:
     async def main() -> None:
         pool = SessionPool(
-            kernel_python(), max_sessions=most, cooldown_seconds=300, prewarmed=prewarmed, clock=clock or Clock()
+            kind_of("PythonLTS", kernel_python()),
+            _isolation[0],
+            max_sessions=most,
+            cooldown_seconds=300,
+            prewarmed=prewarmed,
+            clock=clock or Clock(),
         )
         async with pool:
             await asyncio.wait_for(use(pool), BOUND_SECONDS)
@@ -43,7 +62,9 @@ def with_pool(
 async def run(pool: SessionPool, identifier: str, code: str, timeout: float = 30) -> Outcome:
     session, _ = await pool.enter(identifier)
     request = ExecutionRequest(code, timeout, False, 4096)
-    return (await pool.execute(session, request, f"e{len(session.records)}")).outcome
+    outcome = (await pool.execute(session, request, f"e{len(session.records)}")).outcome
+    assert outcome is not None
+    return outcome
 
 
 def test_sessions_are_apart_and_keep_their_variables() -> None:
@@ -86,8 +107,7 @@ def test_cooldown_frees_a_session_and_every_call_starts_it_again() -> None:
     clock = Clock()
 
     async def use(pool: SessionPool) -> None:
-        await run(pool, A, "import os\nx = 1")
-        pid = (await run(pool, A, "os.getpid()")).result
+        await run(pool, A, "x = 1")
         clock.now += 299
         pool.find(A)
         clock.now += 299
@@ -96,9 +116,9 @@ def test_cooldown_frees_a_session_and_every_call_starts_it_again() -> None:
         with pytest.raises(Refusal) as refusal:
             pool.find(A)
         assert refusal.value.status == 404
-        await pool.free_expired()
-        assert all_gone([pid])
+        assert pool.listing() == []
         assert (await pool.enter(A))[1]
+        assert "NameError" in (await run(pool, A, "x")).stderr
 
     with_pool(use, clock=clock)
 
@@ -133,19 +153,26 @@ def test_lost_kernel_is_replaced_and_files_are_kept(code: str, said: str) -> Non
 
 def test_kernel_that_died_between_calls_is_replaced() -> None:
     async def use(pool: SessionPool) -> None:
-        pid = (await run(pool, A, "import os, signal, threading\nos.getpid()")).result
+        before = await run(pool, A, "import os, threading\nopen('/mnt/data/kept.txt', 'w').close()")
+        assert before.succeeded
         await run(pool, A, "threading.Timer(0.01, os._exit, [1]).start()")
-        assert all_gone([pid])
-        outcomes = [await run(pool, A, "1"), await run(pool, A, "1")]
-        # The first call may be the one that finds it dead.
-        assert outcomes[1].result == 1
+        session, _ = await pool.enter(A)
+        while session.place is not None and session.place.interpreter.alive:
+            await asyncio.sleep(0)
+        assert (await run(pool, A, "'os' in globals(), __import__('os').listdir('/mnt/data')")).result == [
+            False,
+            ["kept.txt"],
+        ]
 
     with_pool(use)
 
 
 def test_deleting_a_session_ends_what_it_runs() -> None:
     async def use(pool: SessionPool) -> None:
-        pid = (await run(pool, A, "import os, time\nx = 1\nos.getpid()")).result
+        before = descendants(os.getpid())
+        await run(pool, A, "import time\nx = 1")
+        pids = descendants(os.getpid()) - before
+        assert pids
         session, _ = await pool.enter(A)
         request = ExecutionRequest("open('/mnt/data/running', 'w').close()\ntime.sleep(60)", 60, False, 4096)
         execution = asyncio.create_task(pool.execute(session, request, "long"))
@@ -153,8 +180,9 @@ def test_deleting_a_session_ends_what_it_runs() -> None:
             await asyncio.sleep(0)
         await pool.delete(A)
         outcome = (await execution).outcome
+        assert outcome is not None
         assert (outcome.succeeded, outcome.stderr) == (False, "Execution aborted")
-        assert all_gone([pid])
+        assert all_gone(pids)
         assert "NameError" in (await run(pool, A, "x")).stderr
 
     with_pool(use)
@@ -175,22 +203,80 @@ def test_records_are_capped() -> None:
     async def use(pool: SessionPool) -> None:
         session, _ = await pool.enter(A)
         request = ExecutionRequest("1", 30, False, 4096)
-        for number in range(55):
+        for number in range(RECORDS_KEPT + 5):
             await pool.execute(session, request, f"e{number}")
-        assert list(session.records) == [f"e{number}" for number in range(5, 55)]
+        assert list(session.records) == [f"e{number}" for number in range(5, RECORDS_KEPT + 5)]
 
     with_pool(use)
 
 
 def test_nothing_is_left_after_the_end() -> None:
-    pids: list[int] = []
-    homes: list[Path] = []
+    before = descendants(os.getpid())
+    pids: set[int] = set()
+    folders: list[str] = []
 
     async def use(pool: SessionPool) -> None:
-        code = "import os, subprocess\n[os.getpid(), subprocess.Popen(['sleep', '600']).pid]"
-        pids.extend((await run(pool, A, code)).result)
-        homes.append(Path((await run(pool, A, "os.environ['HOME']")).result))
+        code = (
+            "import subprocess\nfor apart in (False, True): subprocess.Popen(['sleep', '600'], start_new_session=apart)"
+        )
+        assert (await run(pool, A, code)).succeeded
+        pids.update(descendants(os.getpid()) - before)
+        folders.extend(name for name in os.listdir(tempfile.gettempdir()) if name.startswith("sp-"))
 
     with_pool(use, prewarmed=1)
+    assert len(pids) >= 4
     assert all_gone(pids)
-    assert not homes[0].parents[1].exists()
+    assert folders
+    assert set(folders) - set(os.listdir(tempfile.gettempdir()))
+
+
+def test_lost_container_is_told_by_a_new_allocation() -> None:
+    async def use(pool: SessionPool) -> None:
+        session, _ = await pool.enter(A)
+        guid = session.guid
+        assert session.place is not None
+        await session.place.container.stop()
+        assert (await run(pool, A, "1")).result == 1
+        assert session.guid not in ("", guid)
+
+    with_pool(use)
+
+
+def test_background_execution_has_its_outcome_later() -> None:
+    async def use(pool: SessionPool) -> None:
+        session, _ = await pool.enter(A)
+        record = await pool.begin(session, ExecutionRequest("6 * 7", 30, False, 4096, asynchronous=True), "first")
+        assert record.outcome is None
+        # The next one waits for it.
+        assert (await run(pool, A, "1")).result == 1
+        assert record.outcome is not None
+        assert record.outcome.result == 42
+        assert session.records["first"] is record
+
+    with_pool(use)
+
+
+def test_empty_kernel_neither_sees_nor_changes_variables() -> None:
+    async def use(pool: SessionPool) -> None:
+        await run(pool, A, "x = 1")
+        session, _ = await pool.enter(A)
+        request = ExecutionRequest("'x' in globals()\nx = 2\nx", 30, False, 4096, empty_kernel=True)
+        record = await pool.execute(session, request, "empty")
+        assert record.outcome is not None
+        assert record.outcome.result == 2
+        assert (await run(pool, A, "x")).result == 1
+
+    with_pool(use)
+
+
+def test_too_many_waiting_executions_are_refused() -> None:
+    async def use(pool: SessionPool) -> None:
+        session, _ = await pool.enter(A)
+        request = ExecutionRequest("1", 30, False, 4096, asynchronous=True)
+        session.running = RUNNING_MAX
+        with pytest.raises(Refusal) as refusal:
+            await pool.begin(session, request, "e1")
+        assert refusal.value.status == 429
+        session.running = 0
+
+    with_pool(use)

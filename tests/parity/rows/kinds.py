@@ -1,0 +1,142 @@
+"""Shell and NodeLTS pools, what sessions can reach, and what is not here."""
+
+from tests.parity.requirement import Requirement as R
+
+ROWS = (
+    R(
+        "SHELL-01",
+        "`POST /executions` with `shellCommand` runs a command; `status` is its exit code as a text.",
+        "azure-docs sessions-tutorial-shell.md; LangChain's bash tool",
+        "DOC, CLIENT",
+        ours="128 and the signal's number for a command that a signal ended.",
+    ),
+    R(
+        "SHELL-02",
+        "`codeInputType` and `executionType` are refused with 400.",
+        "LangChain's tests; the tutorial's page still sends both",
+        "CLIENT",
+        ours="`--loose` ignores them.",
+        assumed=True,
+    ),
+    R(
+        "SHELL-03",
+        "`code` for a Shell pool, or `shellCommand` for another one, is answered with 400 `SessionPropertiesMissing`.",
+        "users' notes",
+        "LIVE3P",
+    ),
+    R(
+        "SHELL-04",
+        "Versions before 2025-02-02-preview answer 400 with the text `Shell execution is not supported in API version "
+        "...`.",
+        "users' notes",
+        "LIVE3P",
+        differs="In the usual envelope, as `SessionRequestNotSupported`, instead of plain text.",
+    ),
+    R(
+        "SHELL-05",
+        "At its timeout a command has the status `-1`.",
+        "another emulator",
+        "LIVE3P",
+        ours="With the text of FAIL-02 in `stderr`.",
+        assumed=True,
+    ),
+    R(
+        "SHELL-06",
+        "A command may ask for 600 seconds.",
+        "azure-docs sessions-tutorial-shell.md, against the 220 of the other pages",
+        "DOC",
+        ours="Refused like everything over 220; `--loose` gives 220.",
+        assumed=True,
+    ),
+    R(
+        "SHELL-07",
+        "`execCommandAndArgs` and `stdin` are other ways to say what to run.",
+        "another emulator; samples of the Shell image",
+        "LIVE3P, SAMPLE",
+        differs="Answered with 501 and their name: no client sends them to a pool.",
+        implemented=False,
+    ),
+    R(
+        "SHELL-08",
+        "Files work as in other pools; commands find bash, python3 and the GNU tools.",
+        "users' notes (Ubuntu 22.04 with Node, Java and gcc too); LangChain's backend",
+        "LIVE3P, CLIENT",
+        differs="The programs of this machine, read-only.",
+    ),
+    R(
+        "SHELL-09",
+        "Each command has a shell of its own: only files stay.",
+        "nobody says",
+        "INFER",
+        assumed=True,
+    ),
+    R(
+        "NODE-01",
+        "A NodeLTS pool runs JavaScript through the same operations.",
+        "azure-docs sessions.md and the tutorial for Node",
+        "DOC",
+        ours="In a context of the machine's node, where it is installed.",
+    ),
+    R(
+        "NODE-02",
+        "Variables stay between executions, and a `const` cannot be declared again.",
+        "users' notes and clients' prompts",
+        "LIVE3P, CLIENT",
+        ours="The service runs iJavaScript; its `$$` objects are not here, and neither is `await` at the top.",
+    ),
+    R(
+        "NODE-03",
+        "Node is v20.17.0.",
+        "users' notes",
+        "LIVE3P",
+        differs="The machine's version, which the metadata tell.",
+    ),
+    R(
+        "NET-01",
+        "Without egress, the default, code reaches no network: `URLError`.",
+        "azure-docs sessions.md; users' notes",
+        "DOC, LIVE3P",
+        ours="In a sandbox only.",
+    ),
+    R(
+        "NET-02",
+        "With egress it reaches the network.",
+        "azure-docs sessions.md",
+        "DOC",
+        ours="`--egress`: this machine's network, its loopback included.",
+    ),
+    R(
+        "NET-03",
+        "Each session is in a Hyper-V sandbox of its own.",
+        "azure-docs sessions.md",
+        "DOC",
+        differs="In bubblewrap: the host's files, processes, environment and loopback are out of reach, its kernel is "
+        "shared. It is no match for a virtual machine.",
+    ),
+    R("NET-04", "Code in a session has no managed identity.", "azure-docs, custom containers only", "DOC"),
+    R(
+        "OUT-01",
+        "Pools of custom containers are managed below `/.management/`, with 400 `SessionWithIdentifierNotFound` for an "
+        "unknown session.",
+        "azure-docs; users' notes",
+        "DOC, LIVE3P",
+        differs="Answered with 501 and the path: this is an emulator of code interpreter pools.",
+        implemented=False,
+    ),
+    R(
+        "OUT-02",
+        "A pool can be an MCP server.",
+        "azure-docs sessions-tutorial-python-mcp.md",
+        "DOC",
+        differs="Answered with 501 and the path: a preview that the newest management API no longer has.",
+        implemented=False,
+    ),
+    R(
+        "OUT-03",
+        "Pools are made, changed and deleted over Azure's management API.",
+        "API specification, Microsoft.App/sessionPools",
+        "SPEC",
+        differs="Pools come from the command line or a file, whose names are those of the resource.",
+        implemented=False,
+    ),
+)
