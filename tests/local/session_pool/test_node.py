@@ -23,7 +23,7 @@ from local.session_pool.outcome import Outcome
 from local.session_pool.sessions import SessionPool
 from tests.local.session_pool.kernels import give_up, isolation, kernel_python
 
-BOUND_SECONDS = 60
+BOUND_SECONDS = 30
 # Writes to the socket that only the context's own script should use.
 FORGE = "process._getActiveHandles().forEach(h => h.write && h.write({line} + '\\n'))"
 
