@@ -423,7 +423,7 @@ def test_full_directory_refuses_an_upload() -> None:
         stored = SessionFiles(container.open_data)
         with pytest.raises(Refusal) as refusal:
             stored.write("", "large.bin", io.BytesIO(bytes(3 * MB)))
-        assert 400 <= refusal.value.status < 500
+        assert refusal.value.status in (413, 507)
         assert stored.listing("", False) == []
         assert stored.write("", "small.bin", io.BytesIO(b"x")).size_bytes == 1
 
@@ -468,7 +468,7 @@ def test_sessions_do_not_see_each_other() -> None:
             assert (await execute(pool, "session-a", f"touch {place}/mine")).succeeded
         before = descendants(os.getpid())
         running = asyncio.create_task(execute(pool, "session-a", "sleep 600 & setsid -f sleep 600; sleep 600"))
-        while len(descendants(os.getpid()) - before) < 4:
+        while len(descendants(os.getpid()) - before) < 3:
             await asyncio.sleep(0)
         places = " ".join(sorted(WRITABLE))
         seen = await execute(pool, "session-b", f"find {places} -name 'm?ne'; cat /proc/[0-9]*/cmdline | tr '\\0' ' '")
@@ -659,7 +659,7 @@ def test_virtual_environment_that_is_the_home_directory_is_refused(
         isolation(True, programs=(link,))
 
 
-def test_directory_that_only_begins_like_one_of_the_systems_is_made_visible(tmp_path: Path) -> None:
+def test_directory_that_only_begins_like_one_of_the_systems_is_made_visible() -> None:
     # Such as /usrlocal: compared as text it would pass for /usr.
     with tempfile.TemporaryDirectory(prefix="libexample-", dir="/") as folder:
         program = Path(folder) / "bin" / "tool"
