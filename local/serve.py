@@ -10,13 +10,17 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
+import signal
 import socket
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -32,7 +36,7 @@ def argument_parser(description: str, *, default_port: int = 0) -> argparse.Argu
         default_port: the port without `--port`; 0 lets the system choose.
     """
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--port", type=int, default=default_port, help="port on 127.0.0.1; 0 lets the system choose")
+    parser.add_argument("--port", type=_port, default=default_port, help="port on 127.0.0.1; 0 lets the system choose")
     parser.add_argument("--with-parent", action="store_true", help="end when standard input closes")
     return parser
 
@@ -81,8 +85,20 @@ def run(
     server = _AnnouncingServer(config, show(ready) if show else json.dumps(ready))
     if with_parent:
         threading.Thread(target=_stop_when_input_closes, args=(server,), daemon=True).start()
-    with listener:
+    # uvicorn raises a signal again once it has stopped for it: by default that would end the process here, with
+    # nothing put away.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
+    with listener, contextlib.suppress(_Stopped):
         asyncio.run(server.serve(sockets=[listener]))
+
+
+class _Stopped(BaseException):
+    """The process was told to stop."""
+
+
+def _stop(number: int, frame: FrameType | None) -> NoReturn:
+    raise _Stopped
 
 
 def listen(port: int, host: str = LOOPBACK) -> socket.socket:
@@ -128,3 +144,10 @@ def _stop_when_input_closes(server: uvicorn.Server) -> None:
     while os.read(sys.stdin.fileno(), 4096):
         pass
     server.should_exit = True
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65535:
+        raise ValueError
+    return port

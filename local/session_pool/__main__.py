@@ -145,7 +145,7 @@ def _serve(options: argparse.Namespace, pools: Sequence[PoolConfig], sandboxed: 
         return {"env": variables, "endpoints": endpoints}
 
     serve.run(
-        create_app(apps, rules, more=more),
+        create_app(apps, rules, local_only=not options.expose, more=more),
         host=options.host,
         port=options.port,
         with_parent=options.with_parent,

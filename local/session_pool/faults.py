@@ -74,6 +74,8 @@ class Fault:
             raise ValueError(f"seconds has to be 0 to {SECONDS_MAX:g}")
         if not 0 <= self.rate <= 1:
             raise ValueError("rate has to be 0 to 1")
+        if self.kind == TOKEN_LIFE and (self.rate, self.count, self.session, self.operation) != (1, None, None, None):
+            raise ValueError("token_life is for all requests: it has seconds only")
         if min(self.count or 0, self.retry_after or 0) < 0:
             raise ValueError("count and retry_after have to be 0 or more")
 

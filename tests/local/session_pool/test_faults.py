@@ -202,3 +202,9 @@ def test_control_is_at_the_root_and_takes_three_methods() -> None:
         assert (await call("GET", "/.local/faults")).status_code == 404
 
     with_app(use, Made(sessions=False))
+
+
+@pytest.mark.parametrize("more", ["rate=0.5", "count=1", "session=abcd", "operation=execute"])
+def test_a_tokens_life_is_the_same_for_all(more: str) -> None:
+    with pytest.raises(ValueError, match="for all requests"):
+        parse_rule(f"token_life,seconds=60,{more}")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from local.session_pool import sandbox
 from local.session_pool.config import read
 from local.session_pool.fixture import RunningPool, running_pool
 from tests.local.session_pool.kernels import isolation, kernel_python
@@ -24,7 +25,7 @@ README = (ROOT / "local" / "session_pool" / "README.md").read_text("utf-8")
 @pytest.fixture(scope="module")
 def pool() -> Iterator[RunningPool]:
     kernel_python()
-    with running_pool() as running:
+    with running_pool(["--trusted-code-only"] if sandbox.missing() else []) as running:
         yield running
 
 
