@@ -280,7 +280,9 @@ def test_stack_that_is_gone_is_not_asked(ask: Asking, note: str) -> None:
 
 
 def test_real_model_without_sandbox_is_refused(ask: Asking) -> None:
-    ran = ask("q", OPENAI_API_KEY="secret")
+    # Without bubblewrap on its path.
+    ran = ask("q", OPENAI_API_KEY="secret", PATH=str(ask.folder))
     assert ran.code == 2
     assert "--unsafe-no-sandbox" in ran.err
+    assert "bubblewrap" in ran.err
     assert "secret" not in ran.err
