@@ -6,23 +6,18 @@ Errors are problem details (RFC 9457).
 
 from __future__ import annotations
 
-import base64
-import json
 import logging
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import Any
 
 from shared import VERSION
+from shared.chat_reply import encoded, outcome_body, problem_body
 from shared.deadline import Deadline
-from shared.errors import InvalidRequest, ServiceError
+from shared.errors import ServiceError
 from shared.settings import Settings, current
-
-if TYPE_CHECKING:
-    from shared.chat import ChatOutcome, Step
-    from shared.harvest import Harvest, MadeFile
 
 _log = logging.getLogger(__name__)
 
@@ -92,7 +87,7 @@ def _chat(request: Request) -> Reply:
         max_turns=asked.max_turns or settings.chat_max_turns,
         files=task_files,
     )
-    return _json(200, _outcome(run_chat(task, settings, deadline)))
+    return _json(200, outcome_body(run_chat(task, settings, deadline)))
 
 
 def caller_of(headers: Mapping[str, str], settings: Settings) -> str:
@@ -110,20 +105,10 @@ def caller_of(headers: Mapping[str, str], settings: Settings) -> str:
 
 def problem(error: ServiceError) -> Reply:
     """The reply for an error: problem details with its code and remedy."""
-    body: dict[str, Any] = {
-        "type": f"urn:problem:{error.code}",
-        "title": error.title,
-        "status": error.status,
-        "code": error.code,
-        "detail": error.detail,
-        "remedy": error.remedy,
-    }
-    if isinstance(error, InvalidRequest) and error.field:
-        body["field"] = error.field
     headers = {"Content-Type": "application/problem+json"}
     if error.status in (429, 503):
         headers["Retry-After"] = str(error.retry_after_seconds or 10)
-    return _json(error.status, body, headers)
+    return _json(error.status, problem_body(error), headers)
 
 
 def _answered(handler: Callable[[], Reply]) -> Reply:
@@ -140,53 +125,5 @@ def _answered(handler: Callable[[], Reply]) -> Reply:
         return problem(ServiceError("An unforeseen error ended the request."))
 
 
-def _outcome(outcome: ChatOutcome) -> dict[str, Any]:
-    return {
-        "session_id": outcome.session_id,
-        "status": outcome.status,
-        "result": outcome.result,
-        "steps": [_step(step) for step in outcome.steps],
-        **_harvest(outcome.harvest),
-        "usage": asdict(outcome.usage),
-        "chat_history": outcome.chat_history,
-        "cost": outcome.cost,
-    }
-
-
-def _step(step: Step) -> dict[str, Any]:
-    row: dict[str, Any] = {"index": step.index, "agent": step.agent, "content": step.content}
-    if step.exit_code is not None:
-        row["exit_code"] = step.exit_code
-    if step.pictures:
-        row["pictures"] = list(step.pictures)
-    return row
-
-
-def _harvest(harvest: Harvest) -> dict[str, Any]:
-    pictures = [
-        {
-            "name": made.name,
-            "content_type": made.picture.content_type,
-            "content": base64.b64encode(made.picture.data).decode("ascii"),
-        }
-        for made in harvest.pictures
-    ]
-    rows: dict[str, Any] = {"pictures": pictures, "files": [_file(made) for made in harvest.files]}
-    if harvest.warnings:
-        rows["warnings"] = list(harvest.warnings)
-    return rows
-
-
-def _file(made: MadeFile) -> dict[str, Any]:
-    file = made.file
-    row: dict[str, Any] = {"name": file.path, "size_bytes": file.size_bytes, "content_type": file.content_type}
-    if made.content is not None:
-        row["content"] = base64.b64encode(made.content).decode("ascii")
-    return row
-
-
 def _json(status: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Reply:
-    text = json.dumps(body, ensure_ascii=False, default=str)
-    # Lone surrogates can come out of a session's output and have no UTF-8 form.
-    data = text.encode("utf-8", "replace")
-    return Reply(status, data, {"Content-Type": "application/json", **(headers or {})})
+    return Reply(status, encoded(body), {"Content-Type": "application/json", **(headers or {})})
