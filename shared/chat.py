@@ -18,6 +18,7 @@ from shared.harvest import Harvest
 from shared.pictures import PictureRoom, ShownPicture
 from shared.session_wire import SessionFile
 from shared.settings import Settings
+from shared.steps import Step, Usage
 
 COMPLETED, TURN_LIMIT, DEADLINE = "completed", "turn_limit", "deadline"
 # Listing and fetching what the chat made: in the chat's own time while it has some, and else for so long after
@@ -44,35 +45,6 @@ class ChatTask:
     caller: str = ""
     max_turns: int = 10
     files: Mapping[str, bytes] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Step:
-    """One message, as people see it.
-
-    Attributes:
-        index: from 1.
-        agent: `CodeWriter` or `CodeExecutor`.
-        content: the message.
-        exit_code: of the code that the message reports on; None where it reports on none.
-        pictures: names of the pictures that the code returned.
-    """
-
-    index: int
-    agent: str
-    content: str
-    exit_code: int | None = None
-    pictures: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Usage:
-    """Tokens of all model calls of a chat together."""
-
-    model: str = ""
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    total_tokens: int = 0
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from shared.errors import InvalidRequest, ServiceError
 
 if TYPE_CHECKING:
-    from shared.chat import ChatOutcome, Step
+    from shared.chat import ChatOutcome
     from shared.harvest import Harvest, MadeFile
+    from shared.steps import Step
 
 
 def outcome_body(outcome: ChatOutcome) -> dict[str, Any]:

@@ -6,11 +6,12 @@ import json
 
 import pytest
 
-from shared.chat import ChatOutcome, Step, Usage
+from shared.chat import ChatOutcome
 from shared.chat_reply import encoded, outcome_body, problem_body, step_body
 from shared.errors import InvalidRequest, PoolFull, ServiceError
 from shared.harvest import Harvest, MadeFile, MadePicture
 from shared.session_wire import Picture, SessionFile
+from shared.steps import Step, Usage
 
 
 def outcome(harvest: Harvest) -> ChatOutcome:
