@@ -91,18 +91,58 @@ class Session:
         self._provided_files: dict[str, SessionFile] = {}
         self._notes: list[str] = []
 
-    def run(self, code: str) -> Execution:
+    def run(self, code: str, *, operation_id: str | None = None) -> Execution:
         """Runs Python, or a cell magic, and returns all that came of it.
+
+        Args:
+            code: what to run.
+            operation_id: by which `find_execution` finds it again, in another process too.
 
         Raises:
             DeadlineReached: the deadline has passed.
             PoolError: the pool failed or refused.
             IdentityError: no token could be had.
         """
-        execution = self._execute(code, self._begin())
+        execution = self._execute(code, self._begin(), operation_id)
         self._notice_loss(execution)
         self._loss = execution_text.SESSION_LOST
         return execution
+
+    def find_execution(self, operation_id: str) -> Execution | None:
+        """What became of an execution that was begun before, once it has ended; None if the session knows none such.
+
+        Raises:
+            DeadlineReached, PoolError, IdentityError: as `run`.
+        """
+        found = self._pool.find_execution(
+            self._identifier, operation_id, timeout_seconds=self._timeout_seconds, deadline=self._begin()
+        )
+        if found is not None:
+            self._guid = found.session_guid or self._guid
+            self._loss = execution_text.SESSION_LOST
+        return found
+
+    def take_up(self, files: Mapping[str, bytes], *, code_has_run: bool) -> bool:
+        """Goes on with what another process began in the session, and says whether it is still there.
+
+        If it is not, the notes say so and the files are provided again.
+
+        Args:
+            files: what was provided then.
+            code_has_run: whether code of this conversation has left anything that a loss takes away.
+
+        Raises:
+            DeadlineReached, PoolError, IdentityError: as `run`.
+        """
+        self._started = True
+        if code_has_run:
+            self._loss = execution_text.SESSION_LOST
+        there = self.resume()
+        if there:
+            self._provided = dict(files)
+        else:
+            self.provide_files(files)
+        return there
 
     def resume(self) -> bool:
         """Whether the session of an earlier conversation is still there; if not, the notes say so.
@@ -259,8 +299,14 @@ class Session:
         self._started = True
         return deadline
 
-    def _execute(self, code: str, deadline: Deadline) -> Execution:
-        return self._pool.execute(self._identifier, code, timeout_seconds=self._timeout_seconds, deadline=deadline)
+    def _execute(self, code: str, deadline: Deadline, operation_id: str | None = None) -> Execution:
+        return self._pool.execute(
+            self._identifier,
+            code,
+            timeout_seconds=self._timeout_seconds,
+            deadline=deadline,
+            operation_id=operation_id,
+        )
 
     def _notice_loss(self, execution: Execution) -> None:
         known, self._guid = self._guid, execution.session_guid or self._guid

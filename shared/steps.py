@@ -32,3 +32,13 @@ class Usage:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     total_tokens: int = 0
+
+    def plus(self, other: Usage) -> Usage:
+        """Both together; a model that both name is named once."""
+        names = [*filter(None, self.model.split(", ")), *filter(None, other.model.split(", "))]
+        return Usage(
+            ", ".join(dict.fromkeys(names)),
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            self.total_tokens + other.total_tokens,
+        )
