@@ -11,7 +11,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from shared import VERSION
 from shared.chat_reply import encoded, outcome_body, problem_body
@@ -37,12 +37,14 @@ class Request:
         headers: names in lower case.
         query: the parameters.
         body: as it came.
+        route: the path's parameters.
     """
 
     method: str
     headers: Mapping[str, str]
     query: Mapping[str, str]
     body: bytes = b""
+    route: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -56,24 +58,24 @@ class Reply:
 
 def health(request: Request) -> Reply:
     """Says that the app is alive, and its version; touches nothing."""
-    return _json(200, {"status": "alive", "version": VERSION})
+    return json_reply(200, {"status": "alive", "version": VERSION})
 
 
 def chat(request: Request) -> Reply:
     """Answers one task: `POST` with JSON, or the tutorial's `GET ?message=`."""
-    return _answered(lambda: _chat(request))
+    return answered(lambda: _chat(request))
 
 
 def _chat(request: Request) -> Reply:
     received = time.monotonic()
     # pydantic doubles the time that the host needs to load the app.
-    from shared.chat_request import parse_body, parse_query
+    from shared.chat_request import ChatRequest, parse_body, parse_query
 
     settings = current()
     if request.method == "GET":
         asked = parse_query(request.query)
     else:
-        asked = parse_body(request.body, request.headers.get("content-type", ""))
+        asked = parse_body(request.body, request.headers.get("content-type", ""), ChatRequest)
     task_files = asked.decoded_files(settings)
     asked.check_limits(settings)
     deadline = Deadline(received + (asked.deadline_seconds or settings.chat_deadline_seconds))
@@ -87,7 +89,7 @@ def _chat(request: Request) -> Reply:
         max_turns=asked.max_turns or settings.chat_max_turns,
         files=task_files,
     )
-    return _json(200, outcome_body(run_chat(task, settings, deadline)))
+    return json_reply(200, outcome_body(run_chat(task, settings, deadline)))
 
 
 def caller_of(headers: Mapping[str, str], settings: Settings) -> str:
@@ -108,10 +110,14 @@ def problem(error: ServiceError) -> Reply:
     headers = {"Content-Type": "application/problem+json"}
     if error.status in (429, 503):
         headers["Retry-After"] = str(error.retry_after_seconds or 10)
-    return _json(error.status, problem_body(error), headers)
+    return json_reply(error.status, problem_body(error), headers)
 
 
-def _answered(handler: Callable[[], Reply]) -> Reply:
+_Answer = TypeVar("_Answer")
+
+
+def answered(handler: Callable[[], _Answer]) -> _Answer | Reply:
+    """What the handler returns, or the problem that it ran into: no error gets past here."""
     try:
         return handler()
     except ServiceError as error:
@@ -125,5 +131,6 @@ def _answered(handler: Callable[[], Reply]) -> Reply:
         return problem(ServiceError("An unforeseen error ended the request."))
 
 
-def _json(status: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Reply:
+def json_reply(status: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Reply:
+    """A reply with this body as JSON; `headers` go over its own."""
     return Reply(status, encoded(body), {"Content-Type": "application/json", **(headers or {})})

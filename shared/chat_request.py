@@ -6,7 +6,7 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -62,11 +62,16 @@ class ChatRequest(BaseModel):
             )
         if self.max_turns is not None and not 1 <= self.max_turns <= MAX_TURNS:
             raise InvalidRequest("max_turns_out_of_range", f"max_turns may be 1 to {MAX_TURNS}.", field="max_turns")
-        most = settings.chat_deadline_seconds
+        most = self.longest_deadline(settings)
         if self.deadline_seconds is not None and not 1 <= self.deadline_seconds <= most:
             raise InvalidRequest(
                 "deadline_out_of_range", f"deadline_seconds may be 1 to {most}.", field="deadline_seconds"
             )
+
+    @classmethod
+    def longest_deadline(cls, settings: Settings) -> int:
+        """The most seconds that a caller may ask for."""
+        return settings.chat_deadline_seconds
 
     def decoded_files(self, settings: Settings) -> dict[str, bytes]:
         """The files' names and contents.
@@ -93,21 +98,25 @@ class ChatRequest(BaseModel):
         return decoded
 
 
-def parse_body(body: bytes, content_type: str) -> ChatRequest:
+_Body = TypeVar("_Body", bound=ChatRequest)
+
+
+def parse_body(body: bytes, content_type: str, kind: type[_Body]) -> _Body:
     """Reads a JSON body.
 
     Args:
         body: as it came.
         content_type: of the request.
+        kind: the body's model.
 
     Raises:
         InvalidRequest: it is not JSON of the contract's shape.
     """
-    kind = content_type.partition(";")[0].strip().lower()
-    if kind != "application/json" and not kind.endswith("+json"):
+    media_type = content_type.partition(";")[0].strip().lower()
+    if media_type != "application/json" and not media_type.endswith("+json"):
         raise InvalidRequest("content_type_unsupported", "The Content-Type has to be application/json.", status=415)
     try:
-        return ChatRequest.model_validate_json(body)
+        return kind.model_validate_json(body)
     except ValidationError as error:
         raise _fault(error) from None
 

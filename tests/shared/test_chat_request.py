@@ -20,7 +20,7 @@ JSON_TYPE = "application/json; charset=utf-8"
 
 def accept(body: Any, content_type: str = JSON_TYPE) -> ChatRequest:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    request = parse_body(raw, content_type)
+    request = parse_body(raw, content_type, ChatRequest)
     request.check_limits(LIMITS)
     request.decoded_files(LIMITS)
     return request
