@@ -89,7 +89,7 @@ def test_ready_line_listing_and_end(start: Any, tmp_path: Path) -> None:
     assert f"Functions:\n\n\thello: [GET,POST] http://localhost:{port}/api/hello/{{id?}}\n" in log
     assert f"\tforever:  http://localhost:{port}/api/forever\n" in log
     assert "\tqueued: queueTrigger\n" in log
-    assert "Function queued does not run: this host does not run queueTrigger functions yet." in log
+    assert "Function queued does not run: 'q' is no queue name" in log
 
 
 def test_caller_who_hangs_up_in_the_middle_of_a_body_leaves_no_trace(start: Any) -> None:
