@@ -21,7 +21,7 @@ from typing import NoReturn
 import requests
 from rich.console import Console
 
-from local import ask, stack
+from local import ask, azurite, stack
 from local.ask import Question, Target
 from local.choice import Choice, StackRefused, app_settings, choose
 from local.part import PartFailed
@@ -55,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     up = commands.add_parser("up", help="start the stack and keep it running")
     up.add_argument("--port", type=int, default=_PORT, help="the function app's port on 127.0.0.1 (default 7071)")
+    up.add_argument("--storage", type=Path, default=azurite.DATA, help="folder of the local storage, which keeps runs")
     question = commands.add_parser("ask", help="ask one question")
     question.add_argument("message", help="the task in plain words")
     question.add_argument("--file", type=Path, action="append", default=[], help="a file to work on; may be repeated")
@@ -85,6 +86,8 @@ def _up(options: argparse.Namespace, err: Console) -> int:
         choice=choice,
         port=options.port,
         core_tools=core_tools,
+        # Runs outlive the stack: they go on when it is started again.
+        storage_args=["--location", str(options.storage.resolve())],
         logs_to_terminal=True,
     )
     with _started(running, err), _noted(options.state_file, running.url):
@@ -177,7 +180,10 @@ def _noted(state_file: Path, url: str) -> Iterator[None]:
 def _choice(options: argparse.Namespace, err: Console) -> Choice:
     no_sandbox = sandbox.missing()
     settings = app_settings(os.environ, stack.ROOT)
-    choice = choose(settings, unsafe_no_sandbox=options.unsafe_no_sandbox, no_sandbox=no_sandbox)
+    no_emulator = azurite.missing()
+    choice = choose(
+        settings, unsafe_no_sandbox=options.unsafe_no_sandbox, no_sandbox=no_sandbox, no_emulator=no_emulator
+    )
     if choice.stand_in_model:
         _say(err, "Model: the stand-in, which is no AI and knows a few kinds of tasks.")
     if choice.local_pool and choice.sandboxed:
@@ -187,6 +193,8 @@ def _choice(options: argparse.Namespace, err: Console) -> Choice:
         _say(err, f"Session pool: local, without a sandbox: {only}. {no_sandbox}")
     elif choice.local_pool:
         _say(err, "WARNING: there is no sandbox. Code runs on this machine with your rights.")
+    if options.command == "up" and no_emulator and not choice.configured_storage:
+        _say(err, f"Storage: none, so there are chats, but no runs. {no_emulator}")
     return choice
 
 
@@ -196,10 +204,16 @@ def _announce(running: Stack, choice: Choice, core_tools: bool) -> None:
     rows += [(name.replace("_", " "), running.part_url(name)) for name in names]
     if not choice.local_pool:
         rows.append(("session pool", "POOL_MANAGEMENT_ENDPOINT"))
+    if choice.configured_storage:
+        rows.append(("storage", "AzureWebJobsStorage"))
     lines = ["", *(f"  {name:<22} {url}" for name, url in rows), "", "Ask it:"]
     lines.append('  python3 dev.py ask "What is the standard deviation of 4, 8, 15, 16, 23, 42?"')
     lines.append(f"  curl -s {running.url}/api/chat -H 'Content-Type: application/json' \\")
     lines.append("""    -d '{"message": "What is 6 * 7?"}'""")
+    if choice.local_storage or choice.configured_storage:
+        lines += ["", "Or start a run, which goes on without you, and look at its status_url:"]
+        lines.append(f"  curl -s {running.url}/api/runs -H 'Content-Type: application/json' \\")
+        lines.append("""    -d '{"message": "What is 6 * 7?"}'""")
     lines += ["", "Ctrl-C stops everything."]
     sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()

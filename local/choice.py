@@ -63,9 +63,7 @@ def app_settings(environment: Mapping[str, str], app_dir: Path) -> dict[str, str
     return {**{name: value for name, value in values.items() if value is not None}, **environment}
 
 
-def choose(
-    settings: Mapping[str, str], *, unsafe_no_sandbox: bool, no_sandbox: str, no_emulator: str = ""
-) -> Choice:
+def choose(settings: Mapping[str, str], *, unsafe_no_sandbox: bool, no_sandbox: str, no_emulator: str) -> Choice:
     """Decides which parts are local.
 
     Args:

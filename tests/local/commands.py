@@ -19,7 +19,10 @@ def up(folder: Path, *, tools: Path | None = None) -> Iterator[subprocess.Popen[
     paths = [path for path in os.environ["PATH"].split(os.pathsep) if not (Path(path) / "func").exists()]
     with (folder / "err").open("w") as err:
         process = subprocess.Popen(
-            [sys.executable, "-m", "local", "up", "--port", "0", "--state-file", str(folder / "stack.json")],
+            [
+                *(sys.executable, "-m", "local", "up", "--port", "0"),
+                *("--state-file", str(folder / "stack.json"), "--storage", str(folder / "storage")),
+            ],
             cwd=ROOT,
             env={**os.environ, "PATH": os.pathsep.join([*([str(tools)] if tools else []), *paths])},
             stdin=subprocess.DEVNULL,

@@ -18,7 +18,7 @@ import requests
 
 from local.choice import Choice, StackRefused
 from local.part import Part, PartFailed
-from local.stack import HOST, IDENTITY, MODEL, SESSION_POOL, Stack
+from local.stack import HOST, IDENTITY, MODEL, SESSION_POOL, STORAGE, Stack
 from tests.local.commands import BOUND_SECONDS, ROOT, announcement, ask, up
 from tests.processes import all_gone, descendants, family
 from tests.scripted_server import Answer, scripted_server
@@ -61,7 +61,7 @@ def test_chat_goes_through_all_local_parts(stack: Stack) -> None:
     assert status == 200, reply
     assert reply["status"] == "completed"
     assert "42" in reply["result"]
-    assert set(stack.pids) == {IDENTITY, SESSION_POOL, MODEL, HOST}
+    assert set(stack.pids) == {IDENTITY, SESSION_POOL, MODEL, STORAGE, HOST}
     stack.check()
 
 
@@ -80,7 +80,7 @@ def test_part_comes_back_under_its_address(stack: Stack) -> None:
 
 def test_stop_leaves_nothing() -> None:
     with Stack() as running:
-        assert set(running.pids) == {IDENTITY, SESSION_POOL, MODEL, HOST}
+        assert set(running.pids) == {IDENTITY, SESSION_POOL, MODEL, STORAGE, HOST}
         pids = family(running.pids.values())
     assert all_gone(pids)
     assert running.pids == {}
