@@ -26,8 +26,8 @@ class InputFile(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    name: str = Field(description="Name without a path.")
-    content: str = Field(description="The bytes in base64 (RFC 4648).")
+    name: str = Field(description="Name without a path.", json_schema_extra={"minLength": 1, "maxLength": 255})
+    content: str = Field(description="The bytes in base64 (RFC 4648).", json_schema_extra={"contentEncoding": "base64"})
 
 
 class ChatRequest(BaseModel):
@@ -35,10 +35,21 @@ class ChatRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    message: str = Field(description="The task in plain words.")
-    session_id: str | None = Field(default=None, description="Go on in the session of an earlier reply.")
-    max_turns: int | None = Field(default=None, description=f"Most turns, 1 to {MAX_TURNS}.")
-    deadline_seconds: float | None = Field(default=None, description="Time for the answer, in seconds.")
+    # The bounds are for the API documents: `check_limits` refuses with codes and words of its own.
+    message: str = Field(description="The task in plain words.", json_schema_extra={"pattern": r"\S"})
+    session_id: str | None = Field(
+        default=None,
+        description="Go on in the session of an earlier reply.",
+        json_schema_extra={"pattern": SESSION_ID_PATTERN.replace(r"\Z", "$")},
+    )
+    max_turns: int | None = Field(
+        default=None,
+        description=f"Most turns, 1 to {MAX_TURNS}.",
+        json_schema_extra={"minimum": 1, "maximum": MAX_TURNS},
+    )
+    deadline_seconds: float | None = Field(
+        default=None, description="Time for the answer, in seconds.", json_schema_extra={"minimum": 1}
+    )
     files: list[InputFile] = Field(default_factory=list, description="Files for the session, in /mnt/data.")
 
     def check_limits(self, settings: Settings) -> None:
