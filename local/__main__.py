@@ -14,6 +14,7 @@ import socket
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -21,8 +22,9 @@ from typing import NoReturn
 import requests
 from rich.console import Console
 
-from local import ask, azurite, stack
-from local.ask import Question, Target
+from local import ask, ask_run, azurite, stack
+from local.ask import Question
+from local.ask_http import NoReply, Target, UsageError
 from local.choice import Choice, StackRefused, app_settings, choose
 from local.part import PartFailed
 from local.session_pool import sandbox
@@ -39,10 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _end_in_order()
     try:
         return _up(options, err) if options.command == "up" else _ask(options, err)
-    except (StackRefused, ask.UsageError) as refusal:
+    except (StackRefused, UsageError) as refusal:
         _say(err, str(refusal))
         return ask.USAGE
-    except (PartFailed, ask.NoReply) as failure:
+    except (PartFailed, NoReply) as failure:
         _say(err, str(failure))
         return ask.FAILED
     except KeyboardInterrupt:
@@ -62,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     question.add_argument("--session", help="go on in the session of an earlier answer")
     question.add_argument("--url", help="a function app that runs elsewhere")
     question.add_argument("--key", help="its function key")
+    question.add_argument("--run", action="store_true", help="as a run, which may take longer; steps are shown live")
     question.add_argument("--json", action="store_true", help="print the reply as it came, and nothing else")
     question.add_argument("--max-turns", type=int, help="most messages of the writer")
     question.add_argument("--deadline", type=int, metavar="SECONDS", help="time for the answer")
@@ -107,10 +110,13 @@ def _ask(options: argparse.Namespace, err: Console) -> int:
     # Read before anything is started: a file that is missing is told at once.
     body = ask.payload(question)
     with _target(options, err) as target:
+        folder = options.output or (None if options.json else Path("answers"))
+        view = ask.View(Console(), err, folder, options.json)
+        if options.run:
+            return ask.report(ask_run.run(target, body, view), target, view)
         with ask.progress(err, "Waiting for the answer"):
             answer = ask.send(target, body)
-        folder = options.output or (None if options.json else Path("answers"))
-        return ask.report(answer, question, target, out=Console(), err=err, folder=folder, as_json=options.json)
+        return ask.report(answer, target, view, question.message)
 
 
 @contextmanager
@@ -119,19 +125,29 @@ def _target(options: argparse.Namespace, err: Console) -> Iterator[Target]:
         yield Target(options.url, options.key)
         return
     if options.key:
-        raise ask.UsageError("--key goes with --url.")
+        raise UsageError("--key goes with --url.")
     noted = find_stack(options.state_file)
     if noted:
         yield Target(noted)
         return
     if options.session:
-        raise ask.UsageError(
+        raise UsageError(
             "No stack is up, so there is no session to go on in. Start one with `python3 dev.py up` in another "
             "terminal: its sessions stay as long as it runs."
         )
-    running = Stack(choice=_choice(options, err))
+    running = _one_off(options, err)
     with _started(running, err):
         yield Target(running.url, lasting=False)
+
+
+def _one_off(options: argparse.Namespace, err: Console) -> Stack:
+    choice = _choice(options, err)
+    if not options.run:
+        # A chat needs no storage, and messages in a configured queue are not for a host that ends at once.
+        return Stack(choice=replace(choice, local_storage=False), host_args=["--http-only"])
+    if not choice.local_storage and not choice.configured_storage:
+        raise UsageError(f"A run needs storage. {azurite.missing()}")
+    return Stack(choice=choice)
 
 
 @contextmanager
@@ -225,7 +241,7 @@ def _require_free(port: int) -> None:
         try:
             probe.bind(("127.0.0.1", port))
         except (OSError, OverflowError):
-            raise ask.UsageError(
+            raise UsageError(
                 f"Port {port} is unavailable. Close the process that uses it, or name another with --port."
             ) from None
 

@@ -54,6 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
                 key=key,
                 cors=settings.origins(options.cors),
                 lease_seconds=options.message_lease,
+                http_only=options.http_only,
             )
         except (settings.SettingsError, IndexingError) as error:
             sys.stderr.write(f"{error}\n")
@@ -100,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--enable-auth", action="store_true", help="check keys; one is made for this run")
     lease_help = "how long a fetched queue message is hidden (default 600, as in Azure); after a crash it comes again"
     parser.add_argument("--message-lease", type=int, metavar="SECONDS", default=LEASE_SECONDS, help=lease_help)
+    parser.add_argument("--http-only", action="store_true", help="run no queue and timer functions")
     parser.add_argument("--cors", default="", help="origins that may call from a browser, comma-separated")
     return parser
 

@@ -58,6 +58,7 @@ class HostedApp:
             master key, which opens everything.
         cors: origins whose pages may call; without any, those of `local.settings.json`.
         lease_seconds: how long a fetched queue message is hidden from others.
+        http_only: run no functions with other triggers.
 
     Raises:
         SettingsError: a settings file is unusable.
@@ -72,6 +73,7 @@ class HostedApp:
         key: str | None = None,
         cors: Sequence[str] = (),
         lease_seconds: int = LEASE_SECONDS,
+        http_only: bool = False,
     ) -> None:
         self.settings = settings.read_local_settings(app_dir)
         settings.apply_environment(
@@ -84,6 +86,7 @@ class HostedApp:
             for function in self.functions
             if not function.not_run_because and not function.is_disabled(os.environ)
         ]
+        self._http_only = http_only
         self.routes = _routes(runnable, self.config.route_prefix)
         self.key = key
         self.cors = tuple(cors) or self.settings.cors
@@ -93,7 +96,14 @@ class HostedApp:
 
     def not_run_because(self, function: HostedFunction) -> str | None:
         """Why a function does not run here; None when it does."""
+        if self._http_only and function.trigger != HTTP_TRIGGER:
+            return "only HTTP functions are wanted"
         return function.not_run_because or self.listeners.problems.get(function.name)
+
+    def start_listeners(self) -> None:
+        """Begins to wait for queue messages and times, on the running event loop."""
+        if not self._http_only:
+            self.listeners.start()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one HTTP request (ASGI)."""
@@ -184,6 +194,7 @@ def create_app(
     key: str | None = None,
     cors: Sequence[str] = (),
     lease_seconds: int = LEASE_SECONDS,
+    http_only: bool = False,
 ) -> Starlette:
     """A function app as an ASGI application; `state.hosted` is its `HostedApp`.
 
@@ -193,16 +204,17 @@ def create_app(
         key: see `HostedApp`.
         cors: see `HostedApp`.
         lease_seconds: see `HostedApp`.
+        http_only: see `HostedApp`.
 
     Raises:
         SettingsError: a settings file is unusable.
         IndexingError: the functions cannot be indexed, or a route is invalid.
     """
-    hosted = HostedApp(app_dir, port=port, key=key, cors=cors, lease_seconds=lease_seconds)
+    hosted = HostedApp(app_dir, port=port, key=key, cors=cors, lease_seconds=lease_seconds, http_only=http_only)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        hosted.listeners.start()
+        hosted.start_listeners()
         yield
         await hosted.listeners.stop()
         hosted.invoker.close()

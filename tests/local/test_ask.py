@@ -280,7 +280,8 @@ def test_stack_that_is_gone_is_not_asked(ask: Asking, note: str) -> None:
 
 
 def test_real_model_without_sandbox_is_refused(ask: Asking) -> None:
-    ran = ask("q", OPENAI_API_KEY="secret")
+    # On this PATH there is nothing to make a sandbox with.
+    ran = ask("q", OPENAI_API_KEY="secret", PATH=str(ask.folder))
     assert ran.code == 2
     assert "--unsafe-no-sandbox" in ran.err
     assert "secret" not in ran.err
