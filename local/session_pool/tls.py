@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import ipaddress
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 from cryptography import x509
@@ -14,15 +13,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 LIFE = datetime.timedelta(days=30)
-LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+_NAMES = ("localhost", "127.0.0.1", "::1")
 
 
-def write_certificate(folder: Path, names: Sequence[str] = LOOPBACK_NAMES) -> tuple[Path, Path, Path]:
+def write_certificate(folder: Path) -> tuple[Path, Path, Path]:
     """Makes an authority and a certificate that it signs.
 
     Args:
         folder: where the files go; nobody else should be able to read it.
-        names: of the server, and its addresses.
 
     Returns:
         The paths of the authority's certificate (for clients to trust), of the server's, and of the server's key.
@@ -42,7 +40,7 @@ def write_certificate(folder: Path, names: Sequence[str] = LOOPBACK_NAMES) -> tu
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signs_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(x509.SubjectAlternativeName([_general(text) for text in names]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([_general(text) for text in _NAMES]), critical=False)
         .sign(authority_key, hashes.SHA256())
     )
     paths = folder / "authority.pem", folder / "server.pem", folder / "server.key"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from local.session_pool.tls import write_certificate
+from local.session_pool import tls as local_tls
 from shared import callbacks, errors
 from shared.callbacks import Network, check_url, deliver
 from shared.runs import Callback, Run
@@ -45,9 +45,16 @@ def run(url: str = URL) -> Run:
     )
 
 
+def certificate_for(host: str, folder: Path) -> tuple[Path, Path, Path]:
+    """The session pool's certificate, in another host's name."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(local_tls, "_NAMES", (host,))
+        return local_tls.write_certificate(folder)
+
+
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
-    return write_certificate(tmp_path_factory.mktemp("tls"), [HOST])
+    return certificate_for(HOST, tmp_path_factory.mktemp("tls"))
 
 
 @dataclass
@@ -323,7 +330,7 @@ def test_a_name_without_an_address_is_looked_up_again(hook: HookFactory) -> None
 def test_a_server_that_cannot_show_the_hosts_certificate_gets_nothing(hook: HookFactory, tmp_path: Path) -> None:
     hooked = hook(200)
     (tmp_path / "other").mkdir()
-    authority, _, _ = write_certificate(tmp_path / "other", ["other.logic.azure.com"])
+    authority, _, _ = certificate_for("other.logic.azure.com", tmp_path / "other")
     hooked.trust = ssl.create_default_context(cafile=str(authority))
     assert hooked.deliver() == Callback(URL, "given_up", 1, None)
     assert hooked.posts == 0
