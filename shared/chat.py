@@ -127,6 +127,8 @@ class _Chat:
         )
         self._pair = _build_pair(llm_config, self._executor, self._log, task.max_turns, settings)
         self._log.usage = lambda: earlier.usage.plus(_usage(_cost(self._pair)))
+        if earlier.steps:
+            chat_recovery.remember(self._pair, _opening(task), earlier.steps)
         self._known_files = earlier.known_files
         self._lost_pictures: list[str] = []
 
@@ -155,6 +157,8 @@ class _Chat:
 
         try:
             with IOStream.set_default(_Silence()):
+                if not self._log.finished():
+                    self._log.check_cancelled()
                 self._go_on() if self._earlier.steps else self._begin()
         except (DeadlineReached, ChatEnded, ChatAbandoned, errors.ServiceError):
             raise
@@ -181,12 +185,8 @@ class _Chat:
         there = self._executor.take_up(self._task.files, code_has_run=chat_recovery.code_has_run(steps))
         self._lost_pictures = chat_recovery.restore_pictures(self._executor, self._log, session_there=there)
         turns_left = self._task.max_turns - sum(step.agent == agents.WRITER for step in steps)
-        opening = _opening(self._task)
-        if self._log.finished() or turns_left <= 0:
-            chat_recovery.remember(self._pair, opening, steps)
-            return
-        message = chat_recovery.next_message(self._pair, self._log, opening, session_there=there)
-        self._talk(message, turns_left)
+        if not self._log.finished() and turns_left > 0:
+            self._talk(chat_recovery.next_message(self._pair, self._log, session_there=there), turns_left)
 
     def _talk(self, message: str, turns: int) -> None:
         self._pair.runner.initiate_chat(

@@ -104,6 +104,15 @@ class ChatLog:
         if not self.finished():
             self._check(agent)
 
+    def check_cancelled(self) -> None:
+        """Does nothing unless the chat is cancelled.
+
+        Raises:
+            ChatEnded: it is.
+        """
+        if self._observer.is_cancelled():
+            raise ChatEnded(CANCELLED)
+
     def name_executions(self, *, begun: bool = False) -> None:
         """Names the executions of the last step's blocks, where the chat is a run's.
 
@@ -160,8 +169,7 @@ class ChatLog:
         self._observer.said(self.steps[-1], self.usage(), EXECUTION if works else "")
 
     def _check(self, agent: str) -> None:
-        if self._observer.is_cancelled():
-            raise ChatEnded(CANCELLED)
+        self.check_cancelled()
         # After the runner it is the writer's turn, and that is a call of the model.
         limit = self._token_budget if agent == agents.RUNNER else None
         if limit is not None and self.usage().total_tokens >= limit:

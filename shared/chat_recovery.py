@@ -39,35 +39,32 @@ def remember(pair: AgentPair, opening: str, steps: Sequence[Step]) -> None:
     Args:
         pair: agents that have heard nothing yet.
         opening: the task as the writer got it.
-        steps: what was said after it.
+        steps: what was said after it; where the last word is the runner's, it has not reached the writer.
     """
-    messages = [(agents.RUNNER, opening), *((step.agent, step.content) for step in steps)]
-    for name, content in messages:
+    heard = steps[:-1] if steps[-1].agent == agents.RUNNER else steps
+    for name, content in ((agents.RUNNER, opening), *((step.agent, step.content) for step in heard)):
         for own, other in ((pair.runner, pair.writer), (pair.writer, pair.runner)):
             role = "assistant" if own.name == name else "user"
             own.chat_messages[other].append({"content": content, "role": role, "name": name})
 
 
-def next_message(pair: AgentPair, chat_log: ChatLog, opening: str, *, session_there: bool) -> str:
-    """The runner's message with which a chat goes on; the agents remember all before it.
+def next_message(pair: AgentPair, chat_log: ChatLog, *, session_there: bool) -> str:
+    """The runner's message with which a chat goes on.
 
     Where the writer had the last word, its code is run now, unless the session knows what became of it.
 
     Args:
-        pair: agents that have heard nothing yet.
-        chat_log: of the chat, with the steps of earlier attempts; the writer has turns left.
-        opening: the task as the writer got it.
-        session_there: whether the session of the earlier attempts is still there.
+        pair: agents that remember the earlier attempts.
+        chat_log: of the chat, with their steps; the writer has turns left.
+        session_there: whether their session is still there.
 
     Raises:
         DeadlineReached: the deadline has passed.
         PoolError: the pool failed or refused.
     """
-    *before, last = chat_log.steps
+    last = chat_log.steps[-1]
     if last.agent == agents.RUNNER:
-        remember(pair, opening, before)
         return last.content
-    remember(pair, opening, chat_log.steps)
     chat_log.skips_next = False
     chat_log.name_executions(begun=session_there)
     return agents.text_of(pair.runner.generate_reply(sender=pair.writer))
