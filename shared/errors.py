@@ -26,6 +26,7 @@
     │   ├── StorageForbidden        502: 401 or 403, a role or the right key is missing
     │   ├── StorageLimitExceeded    413: too large to be kept
     │   └── StorageRefused          502: any other refusal, or a record that cannot be read
+    ├── RunNotFound                 404: there is no such run
     ├── RunBusy                     409: another worker has the run
     └── RunChanged                  409: somebody else changed the record meanwhile
 
@@ -319,6 +320,15 @@ class StorageRefused(StorageError):
         "Check that AzureWebJobsStorage, or AzureWebJobsStorage__accountName and its kin, leads to a general-purpose "
         "account, and that nobody else writes its container 'runs'."
     )
+
+
+class RunNotFound(ServiceError):
+    """There is no such run, or it was deleted."""
+
+    status = 404
+    code = "run_not_found"
+    title = "There is no such run"
+    remedy = "Check the run's address; ended runs are deleted after RUN_RETENTION_DAYS."
 
 
 class RunBusy(ServiceError):
