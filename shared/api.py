@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 from shared import VERSION
 from shared.chat_reply import encoded, outcome_body, problem_body
 from shared.deadline import Deadline
-from shared.errors import ServiceError
+from shared.errors import ServiceError, SettingError
+from shared.run_links import base_url
 from shared.settings import Settings, current
 
 _log = logging.getLogger(__name__)
@@ -90,6 +91,36 @@ def _chat(request: Request) -> Reply:
         files=task_files,
     )
     return json_reply(200, outcome_body(run_chat(task, settings, deadline)))
+
+
+def openapi(request: Request) -> Reply:
+    """The API's document in OpenAPI 3.1."""
+    return answered(lambda: _document(request))
+
+
+def swagger(request: Request) -> Reply:
+    """The API's document in OpenAPI 2.0, for Logic Apps."""
+
+    def convert() -> Reply:
+        from shared.swagger import swagger as converted
+
+        return _document(request, converted)
+
+    return answered(convert)
+
+
+def _document(request: Request, convert: Callable[[dict[str, Any]], dict[str, Any]] | None = None) -> Reply:
+    from shared.openapi import openapi as described
+
+    settings = current()
+    try:
+        base = base_url(request.headers, settings)
+    except SettingError:
+        # Only addresses that hold a token have to be ours beyond doubt.
+        base = ""
+    document = described(settings, base)
+    # There is no secret in it, and designers of workflows read it from a page.
+    return json_reply(200, convert(document) if convert else document, {"Access-Control-Allow-Origin": "*"})
 
 
 def caller_of(headers: Mapping[str, str], settings: Settings) -> str:

@@ -46,8 +46,6 @@ def progress_body(run: Run, links: RunLinks, after: int = 0) -> dict[str, Any]:
             "attempts": callback.attempts,
             "last_status": callback.last_status,
         }
-    if run.problem is not None:
-        body["problem"] = dict(run.problem)
     return body
 
 
@@ -61,7 +59,10 @@ def ended_body(run: Run, reply: bytes | None, links: RunLinks, after: int = 0) -
         after: the last step that the caller has already.
     """
     made: dict[str, Any] = json.loads(reply) if reply is not None else {}
-    return {**_NOTHING_MADE, **made, **progress_body(run, links, after)}
+    body = {**_NOTHING_MADE, **made, **progress_body(run, links, after)}
+    if run.problem is not None:
+        body["problem"] = dict(run.problem)
+    return body
 
 
 def row_body(run: Run, address: str | None) -> dict[str, Any]:
