@@ -17,6 +17,7 @@ from shared.deadline import Deadline
 from shared.errors import DeadlineReached
 from shared.harvest import Harvest
 from shared.pictures import PictureRoom
+from shared.session_wire import SessionFile
 from shared.settings import Settings
 from shared.steps import Step, Usage
 
@@ -34,16 +35,18 @@ class ChatTask:
     Attributes:
         message: the task in plain words.
         session_id: goes on in that session of the caller's; None for a new one.
+        session_is_new: the session_id was made for this chat, so that there is nothing to miss in its session.
         caller: who asks; empty where callers are not told apart.
         max_turns: most messages of the writer.
         files: names and contents, put into the session first.
-        run_id: of the run that the chat is of: names its session where that is new, and its executions, so that
-            another attempt finds them again; empty for a chat that has one attempt.
+        run_id: of the run that the chat is of: names its executions, so that another attempt finds them again; empty
+            for a chat that has one attempt.
         token_budget: the model is not called again once so many tokens are used; None for no limit.
     """
 
     message: str
     session_id: str | None = None
+    session_is_new: bool = False
     caller: str = ""
     max_turns: int = 10
     files: Mapping[str, bytes] = field(default_factory=dict)
@@ -173,16 +176,31 @@ class _Chat:
         return COMPLETED if self._log.finished() else TURN_LIMIT
 
     def _begin(self) -> None:
-        before = harvest.baseline(self._executor, self._task.session_id is not None)
+        before = self._files_before()
         self._executor.provide_files(self._task.files)
         # An observer may have to know them again when the session itself has changed them.
         self._known_files = {**before, **self._executor.provided_files}
         self._observer.begun(self._known_files)
         self._talk(_opening(self._task), self._task.max_turns)
 
+    def _files_before(self) -> Mapping[str, SessionFile]:
+        if self._earlier.session_was_gone:
+            # Files that the earlier attempt has put there may have started another.
+            self._executor.note_new()
+            return {}
+        resumed = self._task.session_id is not None and not self._task.session_is_new
+        before = harvest.baseline(self._executor, resumed)
+        if self._executor.has_notes:
+            self._observer.found_session_gone()
+        return before
+
     def _go_on(self) -> None:
         steps = self._earlier.steps
-        there = self._executor.take_up(self._task.files, code_has_run=chat_recovery.code_has_run(steps))
+        code_has_run = any(step.exit_code is not None for step in steps)
+        there = self._executor.take_up(self._task.files, code_has_run=code_has_run)
+        if there and self._earlier.session_was_gone and not code_has_run:
+            # The model is told with the first report.
+            self._executor.note_new()
         self._lost_pictures = chat_recovery.restore_pictures(self._executor, self._log, session_there=there)
         turns_left = self._task.max_turns - sum(step.agent == agents.WRITER for step in steps)
         if not self._log.finished() and turns_left > 0:
@@ -213,7 +231,7 @@ class _Chat:
 def _executor(task: ChatTask, settings: Settings, room: PictureRoom, deadline: Deadline) -> ACASessionsExecutor:
     executor = ACASessionsExecutor(
         settings.pool_management_endpoint,
-        session_id=task.session_id,
+        session_id=None if task.session_is_new else task.session_id,
         caller=task.caller,
         client_id=settings.azure_client_id,
         api_version=settings.session_pool_api_version,
@@ -222,9 +240,8 @@ def _executor(task: ChatTask, settings: Settings, room: PictureRoom, deadline: D
         picture_room=room,
         deadline=deadline,
     )
-    if task.run_id and task.session_id is None:
-        # Each attempt at the run has to find the session of the one before.
-        executor.session_id = task.run_id
+    if task.session_is_new and task.session_id is not None:
+        executor.session_id = task.session_id
     return executor
 
 

@@ -37,6 +37,9 @@ class ChatAbandoned(Exception):
 class Observer:
     """Watches a chat; this one does nothing."""
 
+    def found_session_gone(self) -> None:
+        """Is told, before anything is put into a new one, that the session of an earlier conversation is gone."""
+
     def begun(self, known_files: Mapping[str, SessionFile]) -> None:
         """Is told, before the first message, which files the session has that the chat did not make, by path."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from shared import agents
@@ -21,16 +21,13 @@ class Earlier:
         steps: what was said, as the observer was told it; none where the chat starts afresh.
         usage: tokens so far.
         known_files: as the observer was told them.
+        session_was_gone: as the observer was told it.
     """
 
     steps: tuple[Step, ...] = ()
     usage: Usage = field(default_factory=Usage)
     known_files: Mapping[str, SessionFile] = field(default_factory=dict)
-
-
-def code_has_run(steps: Iterable[Step]) -> bool:
-    """Whether the session may hold what code of the chat has made."""
-    return any(step.exit_code is not None for step in steps)
+    session_was_gone: bool = False
 
 
 def remember(pair: AgentPair, opening: str, steps: Sequence[Step]) -> None:

@@ -161,6 +161,16 @@ class Session:
             self._note_loss()
         return there
 
+    def note_new(self) -> None:
+        """Has the notes say that the session is new, as another process has found it."""
+        self._loss = execution_text.NEW_SESSION
+        self._note_loss()
+
+    @property
+    def has_notes(self) -> bool:
+        """Whether there is anything to tell of the session."""
+        return bool(self._notes)
+
     def take_notes(self) -> list[str]:
         """What became of the session since the last call, in words for a model: that it was lost, and what with it."""
         notes, self._notes = self._notes, []

@@ -28,7 +28,7 @@ TWO_BLOCKS = "```python\nx = 1\n```\n\n```python\nprint(x)\n```"
 END = "It is 42.\n\nTERMINATE"
 SCRIPT = [CODE, "Let me think.", TWO_BLOCKS, END]
 STEPS = 7
-TASK = ChatTask("Compute", run_id="run", files={"a.csv": b"1,2"})
+TASK = ChatTask("Compute", "session", session_is_new=True, run_id="run", files={"a.csv": b"1,2"})
 IMAGE = {"type": "image", "format": "png", "base64_data": base64.b64encode(b"picture").decode()}
 
 
@@ -219,7 +219,7 @@ def test_pictures_that_the_session_no_longer_has_are_a_warning() -> None:
 
 def test_files_from_before_the_chat_are_not_its_own_after_an_interruption_either() -> None:
     files = listing(described("old.csv"), described("a.csv", 3), described("made.csv"))
-    task = replace(TASK, session_id="s")
+    task = replace(TASK, session_is_new=False)
     pool = RememberingPool(there=True)
     before = [listing(described("old.csv")), files]
     with model_and_pool(CountingModel([CODE, END]), pool, GET_files=before) as settings:
