@@ -7,7 +7,7 @@ import json
 import queue
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -42,12 +42,14 @@ class CallbackListener:
         certificate: PEM file that clients have to trust.
         faults: statuses for the next callbacks, in place of taking them.
         calls: everything that arrived, in order.
+        before_answer: called for each callback once it is noted.
     """
 
     port: int
     certificate: Path
     faults: list[int] = field(default_factory=list)
     calls: list[Called] = field(default_factory=list)
+    before_answer: Callable[[], None] = lambda: None
 
     def __post_init__(self) -> None:
         self._waiting: dict[str, queue.Queue[Called | None]] = {}
@@ -89,6 +91,7 @@ class CallbackListener:
             self.calls.append(called)
             if status == 202 and waiting is not None:
                 waiting.put(called)
+        self.before_answer()
         return status
 
 
