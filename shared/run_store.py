@@ -7,10 +7,9 @@ than `uuid4().hex`. All of them raise StorageError where the storage does not do
 from __future__ import annotations
 
 import base64
-import json
-import logging
 import secrets
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -27,6 +26,7 @@ from shared.errors import (
     StorageLimitExceeded,
     StorageRefused,
 )
+from shared.run_keys import IdempotencyKey, claimed
 from shared.run_lease import LEASE_SECONDS, Lease
 from shared.run_retention import delete_ended_before
 from shared.runs import QUEUED, Run
@@ -35,25 +35,12 @@ if TYPE_CHECKING:
     from shared.settings import Settings
     from shared.storage import Storage
 
+__all__ = ["IdempotencyKey", "RunStore", "Stored", "process_store"]
+
 RECORD_BYTES_MAX, FILE_BYTES_MAX, REPLY_BYTES_MAX = 32_000_000, 70_000_000, 256_000_000
 # A change fails when another one was faster, so that as many may meet as there are attempts.
 CHANGE_ATTEMPTS = 20
 _READERS = 8
-
-_log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class IdempotencyKey:
-    """By what a repetition of a post is known.
-
-    Attributes:
-        key: as the caller gave it; keys of two owners never meet.
-        body_hash: a digest of what was asked; the same key with another one is refused.
-    """
-
-    key: str
-    body_hash: str
 
 
 @dataclass(frozen=True)
@@ -104,14 +91,14 @@ class RunStore:
             key: None where repetitions are not known.
 
         Returns:
-            The run, and whether this call has made it: with a key, another one may have.
+            The run, and whether this call has certainly made it: with a key, another one may have.
 
         Raises:
             InvalidRequest: the key was used for something else, with status 422.
         """
         data = [files[name] for name in run.files]
         if key is not None:
-            run, claimed_now = self._claim(run, key)
+            run, claimed_now = claimed(self._storage, run, key)
             found = None if claimed_now else self.load(run.run_id)
             if found is not None:
                 return self._without_enqueue_problem(found), False
@@ -120,9 +107,7 @@ class RunStore:
             self._storage.put(names.file(run.run_id, position), content)
         if self._storage.create(names.record(run.run_id), _record(run)) is not None:
             return run, True
-        found = self._existing(run.run_id)
-        # The same record: ours, whose first answer was lost.
-        return found.run, found.run == run
+        return self._existing(run.run_id).run, False
 
     def enqueue(self, run_id: str, delay_seconds: int = 0) -> None:
         """Has a worker called for the run; more than once does no harm.
@@ -136,7 +121,7 @@ class RunStore:
         try:
             self._storage.send(run_id, delay_seconds)
         except StorageError as error:
-            problem = {"code": "run_not_queued", "title": "The run could not be queued", "status": error.status}
+            problem = _not_queued(error)
             with suppress(StorageError, RunNotFound, RunChanged):
                 self.change(run_id, lambda run: replace(run, problem=problem) if run.status == QUEUED else run)
             raise
@@ -168,7 +153,7 @@ class RunStore:
         if etag is not None:
             return Stored(run, etag)
         blob = self._storage.read(name, RECORD_BYTES_MAX)
-        # What is there is what was to be there: written by us, and the answer was lost.
+        # What is there is from this very call: its first request has written it, and the answer was lost.
         if blob is not None and blob.data == data:
             return Stored(run, blob.etag)
         raise RunChanged
@@ -278,31 +263,6 @@ class RunStore:
             self._secret = blob.data if blob is not None else new
         return self._secret
 
-    def _claim(self, run: Run, key: IdempotencyKey) -> tuple[Run, bool]:
-        """The run with the id that the key stands for, and whether the key is new."""
-        name = names.claim(run.owner, key.key)
-        row = {
-            "run_id": run.run_id,
-            "token_hash": run.token_hash,
-            "created_at": run.created_at,
-            "body_hash": key.body_hash,
-        }
-        if self._storage.create(name, json.dumps(row).encode("ascii")) is not None:
-            return run, True
-        blob = self._storage.read(name, names.CLAIM_BYTES_MAX)
-        if blob is None:
-            raise RunChanged("The key was forgotten just now.")
-        first: dict[str, Any] = json.loads(blob.data)
-        if first["body_hash"] != key.body_hash:
-            raise InvalidRequest(
-                "idempotency_key_reused",
-                "The idempotency key was used for another request. Send a new key with a new request.",
-                status=422,
-            )
-        del first["body_hash"]
-        # Times too: all who repair a run write the same entry for it. Its deadline is that of this post.
-        return replace(run, **first), False
-
     def _without_enqueue_problem(self, stored: Stored) -> Run:
         # Whoever posts again enqueues again.
         if stored.run.status != QUEUED or stored.run.problem is None:
@@ -328,8 +288,21 @@ def process_store(settings: Settings) -> RunStore:
     return RunStore(Storage.from_settings(settings))
 
 
+def _not_queued(error: StorageError) -> dict[str, Any]:
+    """Problem details: what is known of a run that waits and that perhaps nothing will start."""
+    return {
+        "type": "urn:problem:run_not_queued",
+        "title": "The run could not be queued",
+        "status": error.status,
+        "code": "run_not_queued",
+        "detail": error.detail,
+        "remedy": "Send the request again, with the same idempotency key if it had one.",
+    }
+
+
 def _record(run: Run) -> bytes:
-    data = run.to_json()
+    # Two who write the same are told apart by this: only one of them may go on.
+    data = b'{"write":"%s",' % uuid.uuid4().hex.encode("ascii") + run.to_json()[1:]
     if len(data) > RECORD_BYTES_MAX:
         raise StorageLimitExceeded(f"The run's record has {len(data)} bytes; {RECORD_BYTES_MAX} are allowed.")
     return data

@@ -1,29 +1,23 @@
 """The storage account that runs are kept in: a container of blobs and a queue, in few operations.
 
 Import it only where it is used: Azure's libraries take a while to load. Container and queue are made on first use.
-Errors are `StorageError`s, whose text holds neither an address nor a key; Azure's own, which do, are not chained.
+Errors are `StorageError`s, whose text holds neither an address nor a key.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
 import requests
 from azure.core import MatchConditions
 from azure.core.credentials import AccessToken
-from azure.core.exceptions import (
-    AzureError,
-    ClientAuthenticationError,
-    HttpResponseError,
-    ResourceExistsError,
-    ResourceNotFoundError,
-)
+from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
 from azure.core.pipeline.transport import RequestsTransport
 from azure.storage.blob import BlobLeaseClient, ContainerClient, LinearRetry
 from azure.storage.queue import LinearRetry as QueueRetry
@@ -31,9 +25,10 @@ from azure.storage.queue import QueueClient, TextBase64EncodePolicy
 
 from shared import errors
 from shared.deadline import Deadline
-from shared.errors import DeadlineReached, IdentityError, SettingError, StorageError
+from shared.errors import IdentityError, SettingError
 from shared.identity import process_credential
 from shared.settings import Settings
+from shared.storage_errors import Refusal, error_code, told
 
 CONTAINER = "runs"
 # One attempt; after the attempts, one operation; and one transfer of many pieces.
@@ -46,8 +41,6 @@ _CONNECTIONS = 64
 _QUEUE_NAME = r"(?=.{3,63}\Z)[a-z0-9]+(-[a-z0-9]+)*"
 _ACCOUNT_NAME = r"[a-z0-9]{3,24}"
 _CONNECTION_NAME = "AzureWebJobsStorage"
-
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -104,11 +97,12 @@ class Storage:
         self._queue = queue
 
     @classmethod
-    def from_settings(cls, settings: Settings, *, attempts: int = ATTEMPTS) -> Storage:
+    def from_settings(cls, settings: Settings, *, container: str = CONTAINER, attempts: int = ATTEMPTS) -> Storage:
         """The storage that the settings name; nothing is sent yet.
 
         Args:
             settings: with a connection string, which wins, or an account for the app's identity.
+            container: of the blobs.
             attempts: of each request.
 
         Raises:
@@ -136,7 +130,7 @@ class Storage:
         if text:
             try:
                 return cls(
-                    ContainerClient.from_connection_string(text, CONTAINER, **blob_options),
+                    ContainerClient.from_connection_string(text, container, **blob_options),
                     QueueClient.from_connection_string(text, name, **queue_options),
                 )
             except ValueError:
@@ -145,7 +139,7 @@ class Storage:
         blobs = _service("blob", settings.storage_blob_uri, settings)
         queues = _service("queue", settings.storage_queue_uri, settings)
         return cls(
-            ContainerClient(blobs, CONTAINER, credential=credential, **blob_options),
+            ContainerClient(blobs, container, credential=credential, **blob_options),
             QueueClient(queues, name, credential=credential, **queue_options),
         )
 
@@ -161,7 +155,7 @@ class Storage:
             name: of the blob.
             most_bytes: a larger one is refused before it is read.
         """
-        with _told(), suppress(ResourceNotFoundError):
+        with told(), suppress(ResourceNotFoundError):
             stream = self._container.download_blob(name, progress_hook=_in_time())
             if stream.size > most_bytes:
                 raise errors.StorageLimitExceeded(f"A blob has {stream.size} bytes; {most_bytes} are allowed.")
@@ -182,7 +176,7 @@ class Storage:
 
     def delete(self, name: str) -> None:
         """Deletes a blob; one that does not exist is no error, and one that somebody has a lease on stays."""
-        with _told(), suppress(ResourceNotFoundError), _Refusal(412):
+        with told(), suppress(ResourceNotFoundError), Refusal(412):
             self._container.delete_blob(name)
 
     def page(self, prefix: str, limit: int, marker: str | None = None) -> Page:
@@ -193,7 +187,7 @@ class Storage:
             limit: most of them, 1 to 5000; there may be fewer although more follow.
             marker: of the page before; None for the first.
         """
-        with _told(), suppress(ResourceNotFoundError):
+        with told(), suppress(ResourceNotFoundError):
             pages = self._container.list_blobs(name_starts_with=prefix, results_per_page=limit).by_page(marker)
             found: Any = next(pages, ())
             entries = tuple(Entry(blob.name, _epoch(blob.last_modified)) for blob in found)
@@ -207,7 +201,7 @@ class Storage:
             name: of a blob that exists.
             seconds: how long it lasts unless it is renewed, 15 to 60.
         """
-        with _told(), _Refusal(409):
+        with told(), Refusal(409):
             lease = BlobLeaseClient(self._container.get_blob_client(name))
             lease.acquire(seconds)
             return lease.id
@@ -215,7 +209,7 @@ class Storage:
 
     def renew(self, name: str, lease_id: str) -> bool:
         """Lets a lease last for as long again; False where it is lost. One attempt: time is short."""
-        with _told(), suppress(ResourceNotFoundError), _Refusal(409, 412):
+        with told(), suppress(ResourceNotFoundError), Refusal(409, 412):
             self._lease(name, lease_id).renew(
                 retry_total=0, connection_timeout=RENEW_SECONDS, read_timeout=RENEW_SECONDS
             )
@@ -224,7 +218,7 @@ class Storage:
 
     def release(self, name: str, lease_id: str) -> None:
         """Ends a lease; one that is lost is no error."""
-        with _told(), suppress(ResourceNotFoundError), _Refusal(409, 412):
+        with told(), suppress(ResourceNotFoundError), Refusal(409, 412):
             self._lease(name, lease_id).release()
 
     def send(self, text: str, delay_seconds: int = 0) -> None:
@@ -234,7 +228,7 @@ class Storage:
             text: of the message.
             delay_seconds: how long nobody gets it, up to 7 days.
         """
-        with _told():
+        with told():
             try:
                 self._queue.send_message(text, visibility_timeout=delay_seconds)
             except ResourceNotFoundError:
@@ -243,12 +237,12 @@ class Storage:
                 self._queue.send_message(text, visibility_timeout=delay_seconds)
 
     def _write(self, name: str, data: bytes, **conditions: Any) -> str | None:
-        with _told(), _Refusal(412), suppress(ResourceExistsError):
+        with told(), Refusal(412), suppress(ResourceExistsError):
             try:
                 return self._upload(name, data, conditions)
             except ResourceNotFoundError as error:
                 # With a condition on the version the blob itself may be what is missing.
-                if _code(error) != "ContainerNotFound":
+                if error_code(error) != "ContainerNotFound":
                     return None
                 with suppress(ResourceExistsError):
                     self._container.create_container()
@@ -304,52 +298,6 @@ def _in_time() -> Callable[[int, int | None], None]:
     """Ends a transfer of many pieces: each of them alone has its own time."""
     deadline = Deadline.after(TRANSFER_SECONDS)
     return lambda done, total: deadline.check()
-
-
-class _Refusal:
-    """Swallows refusals that are an answer: a condition that does not hold, a lease that somebody else has."""
-
-    def __init__(self, *statuses: int) -> None:
-        self._statuses = statuses
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
-        if not isinstance(error, HttpResponseError):
-            return False
-        return error.status_code in self._statuses and _code(error) != "ContainerBeingDeleted"
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    try:
-        yield
-    except DeadlineReached:
-        raise errors.StorageUnreachable(f"A transfer has taken more than {TRANSFER_SECONDS} s.") from None
-    except AzureError as error:
-        # Not chained: Azure's text and the requests below it hold addresses, and those may hold a signature.
-        raise _failure(error) from None
-
-
-def _failure(error: AzureError) -> StorageError:
-    status = getattr(error, "status_code", None)
-    if status is None:
-        kind = errors.StorageForbidden if isinstance(error, ClientAuthenticationError) else errors.StorageUnreachable
-        return kind(f"The storage account did not answer ({type(error).__name__}).")
-    detail = f"The storage account answered {status}{f' ({_code(error)})' if _code(error) else ''}."
-    if status in (401, 403):
-        return errors.StorageForbidden(detail)
-    if status == 413:
-        return errors.StorageLimitExceeded(detail)
-    return (errors.StorageUnavailable if status in (408, 429) or status >= 500 else errors.StorageRefused)(detail)
-
-
-def _code(error: AzureError) -> str:
-    """The service's own name for what went wrong; empty where it is not one."""
-    code = getattr(error, "error_code", None)
-    text = str(getattr(code, "value", code) or "")
-    return text if re.fullmatch("[A-Za-z]{1,60}", text) else ""
 
 
 def _epoch(time: datetime) -> float:
