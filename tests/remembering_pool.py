@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
@@ -27,12 +27,14 @@ class RememberingPool:
         executed: the code that ran.
         forgets: the session knows no execution again.
         there: whether the session is there.
+        during: happens while code runs.
     """
 
     replies: Sequence[Answer] = (ended("42\n"),)
     executed: list[str] = field(default_factory=list)
     forgets: bool = False
     there: bool = False
+    during: Callable[[], object] = lambda: None
     server: ScriptedServer = field(default_factory=lambda: ScriptedServer(""))
     _known: dict[str, Answer] = field(default_factory=dict)
 
@@ -50,6 +52,7 @@ class RememberingPool:
         reply = self.replies[min(number, len(self.replies) - 1)]
         if reply.status >= 300:
             return reply
+        self.during()
         self.executed.append(json.loads(request.body)["code"])
         self._known[request.headers["operation-id"]] = Answer(reply.status, reply.body)
         new, self.there = not self.there, True

@@ -10,28 +10,31 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
+from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.blob import BlobLeaseClient, ContainerClient
 from azure.storage.queue import QueueClient
 
 from local import azurite
 from local.azurite.running import running_azurite
-from shared import run_names
+from shared import errors, run_names
 from shared.errors import StorageUnreachable
 from shared.run_lease import Lease
 from shared.run_store import RunStore
-from shared.run_worker import carry_out
+from shared.run_worker import carry_out, fail_poisoned
 from shared.runs import Callback, Run, owner_of
+from shared.session import session_identifier
 from shared.settings import Settings
 from shared.storage import CONTAINER, Storage
 from tests.identities import local_identity
 from tests.interruptions import Killed, Life, MortalStorage, mortal
 from tests.remembering_pool import CountingModel, RememberingPool, model_and_pool
-from tests.scripted_pool import Script, described, listing
+from tests.scripted_pool import Script, described, identifiers, listing
 from tests.scripted_server import Answer
 
 CODE = "```python\nprint(42)\n```"
@@ -125,6 +128,20 @@ class Scene:
         assert reply is not None
         return dict(json.loads(reply))
 
+    def calls(self) -> list[str]:
+        """The calls of an undisturbed delivery, with its own traces removed."""
+        life = Life()
+        self.carry_out(self.add(), life)
+        self.forget()
+        return life.calls
+
+    def forget(self) -> None:
+        """Has the model and the pool as they were in the beginning."""
+        self.pool.lose_session()
+        self.pool.executed.clear()
+        self.model.calls = 0
+        self.delivered.clear()
+
     def end_lease(self, run_id: str) -> None:
         """What a minute without its holder does."""
         container = ContainerClient.from_connection_string(self.settings.storage_connection, CONTAINER)
@@ -134,9 +151,12 @@ class Scene:
     def queued(self) -> list[str]:
         """The messages that nobody gets yet, and those that somebody would."""
         queue = QueueClient.from_connection_string(self.settings.storage_connection, self.settings.run_queue_name)
-        with queue:
-            hidden = queue.get_queue_properties().approximate_message_count or 0
-            return ["later"] * (hidden - len(queue.peek_messages(32))) + ["now"] * len(queue.peek_messages(32))
+        # It is made with its first message.
+        with queue, suppress(ResourceNotFoundError):
+            count = queue.get_queue_properties().approximate_message_count or 0
+            now = len(queue.peek_messages(32))
+            return ["later"] * (count - now) + ["now"] * now
+        return []
 
 
 SceneFactory = Callable[..., Any]
@@ -203,10 +223,7 @@ _STORAGE = {"read", "create", "replace", "put", "acquire", "release"}
 def cut_off_once(
     scene: Scene, number: int, after: bool, error: type[BaseException], values: dict[str, Any], expected: Any
 ) -> None:
-    scene.pool.lose_session()
-    scene.pool.executed.clear()
-    scene.model.calls = 0
-    scene.delivered.clear()
+    scene.forget()
     run_id = scene.add(**values)
     life = Life(number, after=after, error=error)
     with suppress(error):
@@ -224,3 +241,272 @@ def cut_off_once(
     again = life.last == "callback" if after else life.last == "replace" and before == "callback"
     assert len(scene.delivered) == 1 + again, where
     assert all(body == scene.delivered[0][1] for _, body in scene.delivered), where
+
+
+@pytest.mark.parametrize("run_id", ["0" * 32, "", "../x"])
+def test_a_message_without_a_run_is_done_with(run_id: str, scene_of: SceneFactory) -> None:
+    with scene_of() as scene:
+        carry_out(run_id, scene.store(), scene.settings)
+        fail_poisoned(run_id, scene.store(), scene.settings)
+        assert scene.queued() == []
+    assert (scene.model.calls, scene.pool.asked()) == (0, [])
+
+
+@pytest.mark.parametrize("status", ["completed", "cancelled", "failed"])
+def test_a_run_that_has_ended_stays_as_it_is(status: str, scene_of: SceneFactory) -> None:
+    with scene_of() as scene:
+        run_id = scene.add(status=status)
+        before = scene.run(run_id)
+        assert scene.carry_out(run_id) == before
+        fail_poisoned(run_id, scene.store(), scene.settings)
+        assert scene.run(run_id) == before
+    assert scene.model.calls == 0
+
+
+def test_a_run_that_another_has_is_looked_at_again_later(scene_of: SceneFactory) -> None:
+    with scene_of() as scene:
+        run_id = scene.add()
+        before = scene.run(run_id)
+        with scene.store().lease(run_id):
+            assert scene.carry_out(run_id) == before
+            assert scene.queued() == ["later"]
+    assert scene.model.calls == 0
+
+
+def test_a_run_is_cancelled_at_its_next_step_and_its_session_freed(scene_of: SceneFactory) -> None:
+    pool = RememberingPool()
+    with scene_of(pool=pool) as scene:
+        run_id = scene.add(callback=Callback(URL))
+        pool.during = lambda: scene.store().change(run_id, lambda run: replace(run, cancel_requested=True))
+        run = scene.carry_out(run_id)
+        reply = scene.reply(run_id)
+    assert (run.status, reply["status"], len(run.steps), len(reply["steps"])) == ("cancelled", "cancelled", 2, 2)
+    assert (scene.model.calls, pool.executed) == (1, ["print(42)"])
+    assert pool.asked()[-1] == "DELETE session"
+    assert not pool.there
+    assert [body["status"] for _, body in scene.delivered] == ["cancelled"]
+
+
+def test_a_run_that_is_cancelled_before_it_starts_touches_nothing(scene_of: SceneFactory) -> None:
+    with scene_of() as scene:
+        run_id = scene.add(cancel_requested=True, callback=Callback(URL))
+        run = scene.carry_out(run_id)
+    assert (run.status, run.steps) == ("cancelled", ())
+    assert (scene.model.calls, scene.pool.asked()) == (0, [])
+    ((_, body),) = scene.delivered
+    assert (body["run_id"], body["status"], body["result"], body["steps"]) == (run_id, "cancelled", "", [])
+
+
+def test_a_run_that_is_cancelled_while_it_lies_cut_off_runs_nothing_more(scene_of: SceneFactory) -> None:
+    with scene_of() as scene:
+        run_id = scene.add()
+        with suppress(Killed):
+            scene.carry_out(run_id, Life(scene.calls().index("pool POST") + 1))
+        scene.end_lease(run_id)
+        scene.store().change(run_id, lambda run: replace(run, cancel_requested=True))
+        run = scene.carry_out(run_id)
+    assert (run.status, len(run.steps)) == ("cancelled", 1)
+    assert scene.pool.executed == []
+    assert scene.pool.asked()[-1] == "DELETE session"
+
+
+def test_a_session_that_cannot_be_freed_keeps_no_run_from_its_end(scene_of: SceneFactory) -> None:
+    pool = RememberingPool()
+    with scene_of(pool=pool, DELETE_session=Answer(403, b"")) as scene:
+        run_id = scene.add()
+        pool.during = lambda: scene.store().change(run_id, lambda run: replace(run, cancel_requested=True))
+        assert scene.carry_out(run_id).status == "cancelled"
+
+
+def test_a_run_that_waited_past_its_deadline_ends_by_it(scene_of: SceneFactory) -> None:
+    with scene_of() as scene:
+        run_id = scene.add(expires_at=time.time() - 1)
+        run = scene.carry_out(run_id)
+        assert scene.reply(run_id)["status"] == "deadline"
+    assert (run.status, run.steps) == ("deadline", ())
+    assert (scene.model.calls, scene.pool.asked()) == (0, [])
+
+
+def test_a_run_cut_off_past_its_deadline_keeps_its_steps(scene_of: SceneFactory) -> None:
+    with scene_of() as scene:
+        run_id = scene.add()
+        with suppress(Killed):
+            scene.carry_out(run_id, Life(scene.calls().index("pool POST") + 2))
+        scene.end_lease(run_id)
+        scene.store().change(run_id, lambda run: replace(run, expires_at=time.time() - 1))
+        run = scene.carry_out(run_id)
+        reply = scene.reply(run_id)
+    assert (run.status, len(run.steps), len(reply["chat_history"])) == ("deadline", 1, 2)
+    assert run.usage.total_tokens > 0
+    assert scene.model.calls == 1
+
+
+def test_a_run_ends_with_its_budget(scene_of: SceneFactory) -> None:
+    with scene_of() as scene:
+        run = scene.carry_out(scene.add(token_budget=1))
+    assert (run.status, len(run.steps), scene.model.calls) == ("budget", 2, 1)
+
+
+def test_a_budget_counts_what_earlier_attempts_have_used(scene_of: SceneFactory) -> None:
+    with scene_of([CODE, CODE, END]) as scene:
+        two_calls = scene.carry_out(scene.add(max_turns=2)).usage.total_tokens
+        calls = scene.calls()
+        run_id = scene.add(token_budget=two_calls)
+        with suppress(Killed):
+            # At the second execution.
+            scene.carry_out(run_id, Life(calls.index("pool POST", calls.index("pool POST") + 1) + 1))
+        scene.end_lease(run_id)
+        run = scene.carry_out(run_id)
+    assert (run.status, run.attempts, run.usage.total_tokens) == ("budget", 2, two_calls)
+    assert scene.model.calls == 2
+
+
+def test_a_run_works_in_its_callers_session(scene_of: SceneFactory) -> None:
+    with scene_of() as scene:
+        scene.carry_out(scene.add(caller="aad:1", owner=owner_of("aad:1"), session_id="s"))
+    assert set(identifiers(scene.pool.server)) == {session_identifier("aad:1", "s")}
+
+
+def test_a_refusal_is_the_runs_problem(scene_of: SceneFactory) -> None:
+    with scene_of(POST_executions=Answer(403, b"")) as scene:
+        run_id = scene.add(callback=Callback(URL))
+        run = scene.carry_out(run_id)
+        assert scene.store().reply(run_id) is None
+    assert (run.status, run.pending, len(run.steps)) == ("failed", "", 1)
+    assert run.problem is not None
+    assert (run.problem["code"], run.problem["status"]) == ("pool_forbidden", 502)
+    ((_, body),) = scene.delivered
+    assert (body["status"], body["problem"]["code"], len(body["steps"])) == ("failed", "pool_forbidden", 1)
+
+
+def test_a_service_that_is_busy_is_tried_in_later_deliveries_and_then_given_up(scene_of: SceneFactory) -> None:
+    with scene_of(POST_executions=BUSY) as scene:
+        run_id = scene.add()
+        for attempt in range(1, 5):
+            with pytest.raises(errors.PoolUnavailable):
+                scene.carry_out(run_id)
+            assert (scene.run(run_id).status, scene.run(run_id).attempts) == ("running", attempt)
+        run = scene.carry_out(run_id)
+    assert (run.status, run.attempts, (run.problem or {})["code"]) == ("failed", 5, "pool_unavailable")
+    assert scene.model.calls == 1
+
+
+def test_a_run_that_was_begun_five_times_in_vain_is_not_begun_again(scene_of: SceneFactory) -> None:
+    with scene_of() as scene:
+        run = scene.carry_out(scene.add(attempts=5, status="running"))
+    assert (run.status, (run.problem or {})["code"]) == ("failed", "run_given_up")
+    assert scene.model.calls == 0
+
+
+def test_what_kept_a_run_from_the_queue_is_no_problem_of_a_run_that_goes_on(scene_of: SceneFactory) -> None:
+    with scene_of() as scene:
+        run = scene.carry_out(scene.add(problem={"code": "run_not_queued"}))
+    assert (run.status, run.problem) == ("completed", None)
+
+
+def test_a_lost_lease_stops_the_work_without_a_trace(scene_of: SceneFactory) -> None:
+    pool = RememberingPool()
+    with scene_of(pool=pool) as scene:
+        run_id = scene.add()
+        store = scene.store()
+        before: list[Run] = []
+
+        def lose() -> None:
+            before.append(scene.run(run_id))
+            store.leases[0].lost.set()
+
+        pool.during = lose
+        carry_out(run_id, store, scene.settings)
+        assert [scene.run(run_id)] == before
+        assert (before[0].status, len(before[0].steps)) == ("running", 1)
+        assert scene.store().reply(run_id) is None
+        # Whoever has the lease now may never end the run.
+        assert scene.queued() == ["later"]
+    assert scene.model.calls == 1
+
+
+def test_a_delivery_that_another_has_overtaken_stops(scene_of: SceneFactory) -> None:
+    pool = RememberingPool()
+    with scene_of(pool=pool) as scene:
+        run_id = scene.add()
+        pool.during = lambda: scene.store().change(run_id, lambda run: replace(run, attempts=run.attempts + 1))
+        run = scene.carry_out(run_id)
+        assert scene.queued() == ["later"]
+    assert (run.status, run.attempts, len(run.steps)) == ("running", 2, 1)
+
+
+def test_a_callback_that_another_delivery_has_made_is_not_made_again(scene_of: SceneFactory) -> None:
+    with scene_of() as scene:
+        run_id = scene.add(status="completed", callback=Callback(URL))
+
+        class LateStore(WatchedStore):
+            def lease(self, name: str) -> Lease:
+                # Between the first look and the lease.
+                self.change(name, lambda run: replace(run, callback=Callback(URL, "delivered", 1, 200)))
+                return super().lease(name)
+
+        store = LateStore(Storage.from_settings(scene.settings))
+        carry_out(run_id, store, scene.settings, deliver=scene.deliver)
+    assert scene.delivered == []
+
+
+def test_a_poisoned_run_fails_with_the_reason(scene_of: SceneFactory) -> None:
+    with scene_of() as scene:
+        run_id = scene.add(status="running", attempts=3, callback=Callback(URL))
+        fail_poisoned(run_id, scene.store(), scene.settings, deliver=scene.deliver)
+        run = scene.run(run_id)
+    assert (run.status, (run.problem or {})["code"]) == ("failed", "run_given_up")
+    assert run.callback == Callback(URL, "delivered", 1, 200)
+    assert [body["problem"]["code"] for _, body in scene.delivered] == ["run_given_up"]
+
+
+def test_a_poisoned_run_that_has_its_reply_ends_by_it(scene_of: SceneFactory) -> None:
+    with scene_of() as scene:
+        run_id = scene.add()
+        with suppress(Killed):
+            scene.carry_out(run_id, Life(scene.calls().index("put", 2) + 1, after=True))
+        scene.end_lease(run_id)
+        assert scene.run(run_id).status == "running"
+        fail_poisoned(run_id, scene.store(), scene.settings)
+        run = scene.run(run_id)
+    assert (run.status, run.problem, len(run.steps)) == ("completed", None, 3)
+    assert scene.model.calls == 2
+
+
+def test_a_poisoned_run_that_somebody_works_on_is_left(scene_of: SceneFactory) -> None:
+    with scene_of() as scene:
+        run_id = scene.add(status="running")
+        with scene.store().lease(run_id):
+            fail_poisoned(run_id, scene.store(), scene.settings)
+        assert scene.run(run_id).status == "running"
+        assert scene.queued() == []
+
+
+def test_a_reply_that_is_too_large_fails_the_run_at_once(
+    scene_of: SceneFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.run_store.REPLY_BYTES_MAX", 10)
+    with scene_of() as scene:
+        run = scene.carry_out(scene.add())
+    assert (run.status, (run.problem or {})["code"], len(run.steps)) == ("failed", "storage_limit_exceeded", 3)
+
+
+def test_two_deliveries_at_once_carry_a_run_out_once(scene_of: SceneFactory) -> None:
+    with scene_of() as scene, ThreadPoolExecutor(8) as workers:
+        run_id = scene.add()
+        store = scene.store()
+        for done in [workers.submit(carry_out, run_id, store, scene.settings) for _ in range(8)]:
+            done.result(60)
+        run = scene.run(run_id)
+    assert (run.status, run.attempts) == ("completed", 1)
+    assert (scene.model.calls, scene.pool.executed) == (2, ["print(42)"])
+
+
+def test_no_log_and_no_problem_holds_a_secret(scene_of: SceneFactory, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "shared")
+    with scene_of(POST_executions=Answer(403, b"")) as scene:
+        run_id = scene.add(callback=Callback(URL))
+        run = scene.carry_out(run_id)
+    assert "pool_forbidden" in caplog.text
+    for secret in ("sig=secret", scene.settings.pool_management_endpoint, session_identifier("", run.session_id)):
+        assert secret not in caplog.text + json.dumps(run.problem) + repr(run)
