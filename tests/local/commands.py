@@ -14,7 +14,7 @@ BOUND_SECONDS = 60
 
 
 @contextmanager
-def up(folder: Path, *, tools: Path | None = None) -> Iterator[subprocess.Popen[str]]:
+def up(folder: Path, *, tools: Path | None = None, **variables: str) -> Iterator[subprocess.Popen[str]]:
     """`up` on a free port. Core Tools of the machine are not on its PATH; `tools` is, if given."""
     paths = [path for path in os.environ["PATH"].split(os.pathsep) if not (Path(path) / "func").exists()]
     with (folder / "err").open("w") as err:
@@ -24,7 +24,7 @@ def up(folder: Path, *, tools: Path | None = None) -> Iterator[subprocess.Popen[
                 *("--state-file", str(folder / "stack.json"), "--storage", str(folder / "storage")),
             ],
             cwd=ROOT,
-            env={**os.environ, "PATH": os.pathsep.join([*([str(tools)] if tools else []), *paths])},
+            env={**os.environ, "PATH": os.pathsep.join([*([str(tools)] if tools else []), *paths]), **variables},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=err,
