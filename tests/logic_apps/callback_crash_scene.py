@@ -25,36 +25,49 @@ LEASE_SECONDS = 5
 BOUND_SECONDS = 150
 
 
-def played(
-    stack: Stack, model: CountedModel, listener: CallbackListener, task: str, refuse: list[int]
-) -> dict[str, Any]:
-    """One run whose host is killed when its callback first comes in.
+class Gate:
+    """Answers callbacks until the host is killed, and says when both runs have sent theirs."""
 
-    Args:
-        stack: with the host.
-        model: of the stack.
-        listener: for the callback.
-        task: its name.
-        refuse: what the listener answers first; nothing for an answer that the host does not live to see.
-    """
-    url = listener.open("flow", task, "Wait")
-    listener.faults[:] = refuse
-    came = threading.Event()
-    killed = threading.Event()
+    def __init__(self, refused: str, unanswered: str) -> None:
+        self._refused = refused
+        self._missing = {refused, unanswered}
+        self.all_came = threading.Event()
+        self.killed = threading.Event()
 
-    def kill() -> None:
-        if not came.is_set():
-            came.set()
-            stack.kill_part(FUNCTIONS_HOST)
-            killed.set()
+    def answer(self, path: str) -> int | None:
+        """What a callback is answered with: refused for now, or taken without the host living to see it."""
+        if self.killed.is_set():
+            return None
+        task = path.partition("/runs/")[2].partition("/")[0]
+        self._missing.discard(task)
+        if not self._missing:
+            self.all_came.set()
+        if task == self._refused:
+            return 503
+        self.killed.wait(BOUND_SECONDS)
+        return None
 
-    listener.before_answer = kill
-    body = {"message": task_message(task), "callback_url": url}
-    accepted = requests.post(f"{stack.url}/api/runs", json=body, timeout=BOUND_SECONDS).json()
-    if not killed.wait(BOUND_SECONDS):
-        raise TimeoutError("no callback came")
+
+def played(stack: Stack, model: CountedModel, listener: CallbackListener) -> dict[str, Any]:
+    """Two runs whose host is killed once the callbacks of both have come in: one refused, one without its answer."""
+    refused, unanswered = task_name(1), task_name(2)
+    gate = Gate(refused, unanswered)
+    listener.answering = gate.answer
+    urls = {}
+    for task in (refused, unanswered):
+        body = {"message": task_message(task), "callback_url": listener.open("flow", task, "Wait")}
+        accepted = requests.post(f"{stack.url}/api/runs", json=body, timeout=BOUND_SECONDS).json()
+        urls[task] = accepted["status_url"]
+    if not gate.all_came.wait(BOUND_SECONDS):
+        raise TimeoutError("the callbacks do not come")
+    stack.kill_part(FUNCTIONS_HOST)
+    gate.killed.set()
     stack.start_part(FUNCTIONS_HOST)
-    return {**_recorded(accepted["status_url"]), "calls": model.calls(task, TURNS), **_arrived(listener, task)}
+    told = {
+        task: {**_recorded(url), "calls": model.calls(task, TURNS), **_arrived(listener, task)}
+        for task, url in urls.items()
+    }
+    return {"before it is taken": told[refused], "before its answer arrives": told[unanswered]}
 
 
 def _recorded(status_url: str) -> dict[str, Any]:
@@ -69,19 +82,16 @@ def _recorded(status_url: str) -> dict[str, Any]:
 
 def _arrived(listener: CallbackListener, task: str) -> dict[str, Any]:
     calls = [call for call in listener.calls if f"/runs/{task}/" in call.path]
-    return {"arrived": len(calls), "ids": sorted({call.headers["webhook-id"] for call in calls})}
+    return {"statuses": [call.status for call in calls], "ids": sorted({call.headers["webhook-id"] for call in calls})}
 
 
 def main(folder: Path) -> None:
-    """Plays both moments and prints them as JSON."""
+    """Plays it and prints what came of it as JSON."""
     model = CountedModel(marking_script(0))
     with listening(folder, ADDRESS, 443) as listener:
         environment = {"SSL_CERT_FILE": str(listener.certificate)}
         with counted_stack(model, lease_seconds=LEASE_SECONDS, host_env=environment) as stack:
-            told = {
-                "before it arrives": played(stack, model, listener, task_name(1), [503]),
-                "before its answer arrives": played(stack, model, listener, task_name(2), []),
-            }
+            told = played(stack, model, listener)
     sys.stdout.write(json.dumps(told) + "\n")
 
 

@@ -42,14 +42,14 @@ class CallbackListener:
         certificate: PEM file that clients have to trust.
         faults: statuses for the next callbacks, in place of taking them.
         calls: everything that arrived, in order.
-        before_answer: called for each callback once it is noted.
+        answering: called with the path of each callback; gives a status in place of taking it, or None. May block.
     """
 
     port: int
     certificate: Path
     faults: list[int] = field(default_factory=list)
     calls: list[Called] = field(default_factory=list)
-    before_answer: Callable[[], None] = lambda: None
+    answering: Callable[[str], int | None] = lambda path: None
 
     def __post_init__(self) -> None:
         self._waiting: dict[str, queue.Queue[Called | None]] = {}
@@ -87,11 +87,12 @@ class CallbackListener:
         with self._lock:
             waiting = self._waiting.get(urlsplit(path).path)
             status = self.faults.pop(0) if self.faults else 404 if waiting is None else 202
+        status = self.answering(path) or status
+        with self._lock:
             called = Called(path, headers, json.loads(body), status)
             self.calls.append(called)
             if status == 202 and waiting is not None:
                 waiting.put(called)
-        self.before_answer()
         return status
 
 
