@@ -153,14 +153,15 @@ class Storage:
 
         Args:
             name: of the blob.
-            most_bytes: a larger one is refused before it is read.
+            most_bytes: a larger one is refused before more than a piece of it is read.
         """
-        with told(), suppress(ResourceNotFoundError):
-            stream = self._container.download_blob(name, progress_hook=_in_time())
-            if stream.size > most_bytes:
-                raise errors.StorageLimitExceeded(f"A blob has {stream.size} bytes; {most_bytes} are allowed.")
-            return Blob(stream.readall(), stream.properties.etag)
-        return None
+        in_time = _in_time()
+        with told():
+            for _ in range(ATTEMPTS):
+                # All pieces are of one version; where another one has come in between, that one is read.
+                with Refusal(412):
+                    return self._download(name, most_bytes, in_time)
+        raise errors.StorageUnavailable("A blob was changed again and again while it was read.")
 
     def create(self, name: str, data: bytes) -> str | None:
         """Writes a new blob and returns its etag; None where there is one of that name already."""
@@ -247,6 +248,14 @@ class Storage:
                 with suppress(ResourceExistsError):
                     self._container.create_container()
                 return self._upload(name, data, conditions)
+        return None
+
+    def _download(self, name: str, most_bytes: int, in_time: Callable[[int, int | None], None]) -> Blob | None:
+        with suppress(ResourceNotFoundError):
+            stream = self._container.download_blob(name, progress_hook=in_time)
+            if stream.size > most_bytes:
+                raise errors.StorageLimitExceeded(f"A blob has {stream.size} bytes; {most_bytes} are allowed.")
+            return Blob(stream.readall(), stream.properties.etag)
         return None
 
     def _upload(self, name: str, data: bytes, conditions: dict[str, Any]) -> str:

@@ -44,6 +44,9 @@ def told() -> Iterator[None]:
         raise errors.StorageUnreachable("A transfer took too long.") from None
     except AzureError as error:
         raise _failure(error) from None
+    except (ValueError, SyntaxError) as error:
+        # The second is what a parser of XML raises: something else answers in the account's place.
+        raise errors.StorageRefused(f"An answer is not a storage account's ({type(error).__name__}).") from None
 
 
 def _failure(error: AzureError) -> StorageError:

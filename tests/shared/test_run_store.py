@@ -207,54 +207,7 @@ def test_files_that_are_gone_are_missed(store: RunStore, storage: Storage) -> No
         store.files(run.run_id)
 
 
-# Keys
-
-
-def test_the_same_key_and_body_give_the_same_run(store: RunStore) -> None:
-    first, made = store.create(with_files(), FILES, KEY)
-    again, made_again = store.create(with_files(), FILES, KEY)
-    assert (made, made_again) == (True, False)
-    assert again == first
-
-
-def test_a_repetition_gets_the_run_as_it_is_now(store: RunStore) -> None:
-    first, _ = store.create(new_run(), {}, KEY)
-    done = store.change(first.run_id, lambda run: replace(run, status="completed"))
-    assert store.create(new_run(), {}, KEY) == (done, False)
-
-
-def test_the_same_key_with_another_body_is_refused(store: RunStore) -> None:
-    first, _ = store.create(new_run(), {}, KEY)
-    with pytest.raises(InvalidRequest) as caught:
-        store.create(new_run(), {}, replace(KEY, body_hash="another"))
-    assert (caught.value.status, caught.value.code) == (422, "idempotency_key_reused")
-    assert store.recent(first.owner, 10, None)[0] == [first]
-
-
-def test_the_same_key_of_another_caller_is_another_key(store: RunStore) -> None:
-    mine, _ = store.create(new_run("me"), {}, KEY)
-    yours, made = store.create(new_run("you"), {}, replace(KEY, body_hash="another"))
-    assert made
-    assert yours.run_id != mine.run_id
-
-
-def test_ten_simultaneous_posts_with_one_key_make_one_run(storage: Storage) -> None:
-    barrier = threading.Barrier(10)
-
-    def post(_: int) -> tuple[Run, bool]:
-        store = RunStore(storage)
-        run = with_files()
-        barrier.wait(10)
-        return store.create(run, FILES, KEY)
-
-    with ThreadPoolExecutor(10) as threads:
-        results = list(threads.map(post, range(10), timeout=30))
-    runs = [run for run, _ in results]
-    assert all(run == runs[0] for run in runs)
-    assert [made for _, made in results].count(True) == 1
-    store = RunStore(storage)
-    assert store.recent(owner_of("somebody"), 20, None) == ([runs[0]], None)
-    assert store.files(runs[0].run_id) == FILES
+# Crashes
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["before its work", "after its work"])
@@ -297,19 +250,6 @@ def test_a_crash_at_any_call_never_gives_two_runs_and_is_repaired_by_the_next_po
         assert post(whole) == run or not with_key
     # Key, entry, three files, record, message.
     assert calls - 1 == (7 if with_key else 6)
-
-
-def test_a_run_that_is_repaired_late_has_the_time_of_the_post_that_repaired_it(storage: Storage) -> None:
-    # Key, entry, record: the record is not written.
-    failing = StorageThatFails(storage, 3, Crash())
-    early = new_run(created_at=1000.0, expires_at=1100.0)
-    with pytest.raises(Crash):
-        RunStore(failing.as_storage()).create(early, {}, KEY)
-    late = new_run(created_at=5000.0, expires_at=5100.0)
-    run, made = RunStore(storage).create(late, {}, KEY)
-    assert made
-    assert (run.run_id, run.token_hash) == (early.run_id, early.token_hash)
-    assert (run.created_at, run.expires_at) == (1000.0, 5100.0)
 
 
 @pytest.mark.parametrize("key", [KEY, None])
