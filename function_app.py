@@ -52,6 +52,12 @@ def list_runs(req: func.HttpRequest) -> func.HttpResponse:
     return _response(run_api.recent(_request(req)))
 
 
+@app.route(route="runs/cancel", methods=["POST"])
+def cancel_run_by_key(req: func.HttpRequest) -> func.HttpResponse:
+    """Cancels the run that a key has made."""
+    return _response(run_api.cancel_by_key(_request(req)))
+
+
 @app.route(route="runs/{run_id}", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
 async def get_run(req: func.HttpRequest) -> func.HttpResponse:
     """Says how far a run is; the run's own token opens it."""

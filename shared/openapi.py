@@ -127,6 +127,12 @@ _RUN_ID = _parameter("path", "run_id", "Of the reply that accepted the run.", {"
 _TOKEN = _parameter(
     "query", "token", "Opens this run; part of its status_url. Its owner by App Service needs none.", {"type": "string"}
 )
+_KEY_HEADER = _parameter(
+    "header",
+    "Idempotency-Key",
+    "The same key and body give the same run. Without it, what Logic Apps sends by itself counts.",
+    {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+)
 _RUN_FAULTS = (400, 404, *_READS)
 # Those of a failed run, with `fail_status`.
 _FAILED_RUN = (413, 424)
@@ -163,14 +169,7 @@ OPERATIONS = (
         {200: "AcceptedRun", 202: "AcceptedRun"},
         (400, 413, 415, 422, *_READS),
         body="RunRequest",
-        parameters=(
-            _parameter(
-                "header",
-                "Idempotency-Key",
-                "The same key and body give the same run. Without it, what Logic Apps sends by itself counts.",
-                {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
-            ),
-        ),
+        parameters=(_KEY_HEADER,),
     ),
     Operation(
         "/runs",
@@ -188,6 +187,15 @@ OPERATIONS = (
             ),
             _parameter("query", "continuation", "Of the page before.", {"type": "string", "minLength": 1}),
         ),
+    ),
+    Operation(
+        "/runs/cancel",
+        "post",
+        "CancelRunByKey",
+        "Cancel the run that a key has made; an ended one stays as it is",
+        {200: "AcceptedRun"},
+        (*_RUN_FAULTS, 409),
+        parameters=(_KEY_HEADER,),
     ),
     Operation(
         "/runs/{run_id}",

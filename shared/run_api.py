@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import json
 import re
 import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from shared.api import Reply, Request, answered, caller_of, json_reply
 from shared.errors import InvalidRequest, RunNotFound
+from shared.query_parameters import flag, number
 from shared.run_links import RUN_ID_PATTERN, RunLinks, base_url, run_address, token_hash
 from shared.run_reply import accepted_body, ended_body, progress_body, row_body
 from shared.settings import Settings, current
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from shared.run_request import RunRequest
     from shared.run_store import RunStore
     from shared.runs import Run
+    from shared.storage import Storage
 
 # Logic Apps polls every 20 s without it; one poll costs one read of a small blob.
 RETRY_AFTER_SECONDS = 5
@@ -74,6 +78,20 @@ def cancel(request: Request, store: RunStore | None = None) -> Reply:
         store: of the runs; None for the process's own.
     """
     return answered(lambda: _Call.of(request, store).cancel())
+
+
+def cancel_by_key(request: Request, store: RunStore | None = None, storage: Storage | None = None) -> Reply:
+    """Cancels the run that the request's idempotency key has made: the unsubscribe of an HTTP Webhook action.
+
+    Logic Apps sends it without anything of the subscribe's reply, also after the run has ended, and is answered with
+    200 in any case: it would poll a 202.
+
+    Args:
+        request: `POST /api/runs/cancel`.
+        store: of the runs; None for the process's own.
+        storage: under the store; None for the process's own.
+    """
+    return answered(lambda: _Call.of(request, store).cancel_by_key(storage))
 
 
 def recent(request: Request, store: RunStore | None = None) -> Reply:
@@ -153,9 +171,23 @@ class _Call:
 
     def cancel(self) -> Reply:
         run = self.opened()
-        if not run.is_ended:
-            run = self.store.change(run.run_id, _with_cancel_requested)
-        return self.state(run)
+        return self.state(self._cancelled(run))
+
+    def cancel_by_key(self, storage: Storage | None) -> Reply:
+        from shared.run_request import request_key
+        from shared.runs import owner_of
+
+        key = request_key(self.request.headers)
+        if key is None:
+            raise InvalidRequest("idempotency_key_missing", "Send the Idempotency-Key that the run was posted with.")
+        run_id = _run_of_key(storage or _process_storage(self.settings), owner_of(self.caller), key)
+        stored = self.store.load(run_id)
+        if stored is None:
+            raise RunNotFound
+        return json_reply(200, accepted_body(self._cancelled(stored.run), self.links), _FRESH)
+
+    def _cancelled(self, run: Run) -> Run:
+        return run if run.is_ended else self.store.change(run.run_id, _with_cancel_requested)
 
     def opened(self) -> Run:
         """The run that the request names and may see.
@@ -194,7 +226,7 @@ class _Call:
     def recent(self) -> Reply:
         from shared.runs import owner_of
 
-        limit = int(_number(self.request.query, "limit", LIST_LIMIT, 1, LIST_LIMIT_MAX, whole=True))
+        limit = int(number(self.request.query, "limit", LIST_LIMIT, 1, LIST_LIMIT_MAX, whole=True))
         runs, following = self.store.recent(owner_of(self.caller), limit, self.request.query.get("continuation"))
         rows = [row_body(run, run_address(self.links.base, run.run_id) if self.caller else None) for run in runs]
         return json_reply(200, {"runs": rows, "continuation": following}, _FRESH)
@@ -216,9 +248,9 @@ class _Watch:
     def look(self) -> Reply | None:
         """The reply, or None while there is no news and time to wait for it."""
         query = self._request.query
-        after = int(_number(query, "after", 0, 0, 1_000_000, whole=True))
-        wait = _number(query, "wait", 0.0, 0.0, WAIT_SECONDS_MAX)
-        fail_status = _flag(query, "fail_status")
+        after = int(number(query, "after", 0, 0, 1_000_000, whole=True))
+        wait = number(query, "wait", 0.0, 0.0, WAIT_SECONDS_MAX)
+        fail_status = flag(query, "fail_status")
         call = _Call.of(self._request, self._store)
         run = call.opened()
         if self._until is None:
@@ -257,25 +289,20 @@ class _Waiting:
 _waiting = _Waiting()
 
 
+@lru_cache(maxsize=4)
+def _process_storage(settings: Settings) -> Storage:
+    from shared.storage import Storage
+
+    return Storage.from_settings(settings)
+
+
+def _run_of_key(storage: Storage, owner: str, key: str) -> str:
+    """The id of the run that a caller's key has made; empty where it has made none."""
+    from shared import run_names
+
+    blob = storage.read(run_names.claim(owner, key), run_names.CLAIM_BYTES_MAX)
+    return str(json.loads(blob.data)["run_id"]) if blob is not None else ""
+
+
 def _with_cancel_requested(run: Run) -> Run:
     return run if run.is_ended else replace(run, cancel_requested=True)
-
-
-def _number(
-    query: Mapping[str, str], name: str, default: float, low: float, high: float, *, whole: bool = False
-) -> float:
-    text = query.get(name)
-    if text is None:
-        return default
-    form = r"\d{1,9}" if whole else r"\d{1,9}(\.\d{1,9})?"
-    if re.fullmatch(form, text, re.ASCII) and low <= float(text) <= high:
-        return float(text)
-    kind = "a whole number, " if whole else ""
-    raise InvalidRequest(f"{name}_out_of_range", f"{name} may be {kind}{low:g} to {high:g}.", field=name)
-
-
-def _flag(query: Mapping[str, str], name: str) -> bool:
-    text = query.get(name, "0").lower()
-    if text not in ("0", "1", "false", "true"):
-        raise InvalidRequest(f"{name}_invalid", f"{name} may be 1 or 0.", field=name)
-    return text in ("1", "true")

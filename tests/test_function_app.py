@@ -35,6 +35,7 @@ def test_the_worker_finds_its_routes() -> None:
         ("swagger.json", "GET", "ANONYMOUS"),
         ("runs", "GET", "FUNCTION"),
         ("runs", "POST", "FUNCTION"),
+        ("runs/cancel", "POST", "FUNCTION"),
         ("runs/{run_id}", "GET", "ANONYMOUS"),
         ("runs/{run_id}/cancel", "POST", "ANONYMOUS"),
     }
@@ -111,7 +112,7 @@ def test_the_documents_reach_the_host(name: str) -> None:
     assert "/runs/{run_id}" in json.loads(response.get_body())["paths"]
 
 
-@pytest.mark.parametrize("name", ["start_run", "list_runs", "get_run", "cancel_run"])
+@pytest.mark.parametrize("name", ["start_run", "list_runs", "get_run", "cancel_run", "cancel_run_by_key"])
 def test_without_storage_runs_are_a_problem_that_names_the_setting(name: str) -> None:
     route = {"run_id": "0" * 32}
     headers = {"host": "localhost:7071", "content-type": "application/json"}

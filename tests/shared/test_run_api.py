@@ -564,6 +564,45 @@ def test_a_run_that_changes_all_the_time_is_told_as_a_conflict(runs: Runs) -> No
     assert (reply.status, content(reply)["code"]) == (409, "run_changed")
 
 
+def cancel_by_key(runs: Runs, headers: dict[str, str]) -> api.Reply:
+    request = api.Request("POST", {"host": "localhost:7071", **headers}, {})
+    return run_api.cancel_by_key(request, runs.store, runs.storage)
+
+
+def test_a_webhook_action_cancels_its_run_by_the_key_and_gets_no_202_to_poll(runs: Runs) -> None:
+    run_id = started(runs, {"message": "x", "callback_url": CALLBACK}, key="k")
+    for _ in range(2):
+        reply = cancel_by_key(runs, {"idempotency-key": "k"})
+        assert (reply.status, content(reply)["run_id"]) == (200, run_id)
+        assert "Location" not in reply.headers
+    assert runs.run(run_id).cancel_requested
+    before = runs.change(run_id, status="cancelled")
+    assert content(cancel_by_key(runs, {"idempotency-key": "k"}))["status"] == "cancelled"
+    assert runs.run(run_id) == before
+
+
+def test_what_logic_apps_sends_by_itself_finds_the_run_too(runs: Runs) -> None:
+    headers = {"x-ms-workflow-run-id": "0858", "x-ms-workflow-operation-name": "Wait"}
+    run_id = started(runs, headers=headers)
+    assert content(cancel_by_key(runs, headers))["run_id"] == run_id
+
+
+def test_a_key_that_has_made_no_run_cancels_none(runs: Runs) -> None:
+    run_id = started(runs, key="k")
+    assert (cancel_by_key(runs, {"idempotency-key": "l"}).status, cancel_by_key(runs, {}).status) == (404, 400)
+    assert not runs.run(run_id).cancel_requested
+    runs.delete(run_id)
+    assert cancel_by_key(runs, {"idempotency-key": "k"}).status == 404
+
+
+@pytest.mark.usefixtures("easy_auth")
+def test_nobody_cancels_by_another_callers_key(runs: Runs) -> None:
+    run_id = started(runs, key="k", headers=ANNA)
+    assert cancel_by_key(runs, {"idempotency-key": "k", **BERT}).status == 404
+    assert not runs.run(run_id).cancel_requested
+    assert cancel_by_key(runs, {"idempotency-key": "k", **ANNA}).status == 200
+
+
 # The list
 
 
