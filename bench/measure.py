@@ -61,7 +61,7 @@ class Connection:
         self._used = 0.0
 
     def send(self, method: str, path: str, body: object = None) -> dict[str, Any]:
-        """Sends a request and reads the JSON reply.
+        """Sends a request and reads the JSON reply; a reply without a body counts as an empty object.
 
         Raises:
             RuntimeError: the reply's status is not 2xx.
@@ -77,7 +77,7 @@ class Connection:
         self._used = time.monotonic()
         if reply.status // 100 != 2:
             raise RuntimeError(f"{method} {path.partition('?')[0]}: {reply.status} {text[:300]!r}")
-        data: dict[str, Any] = json.loads(text)
+        data: dict[str, Any] = json.loads(text) if text else {}
         return data
 
 

@@ -13,14 +13,16 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from urllib.parse import urlencode
 
-from jupyter_client.manager import start_new_async_kernel
+from jupyter_client.asynchronous.client import AsyncKernelClient
+from jupyter_client.connect import write_connection_file
 
 from bench.measure import CODE, Connection, Figure, execute, milliseconds, new_id, percentile, query, show, show_head
 from local.part import Part
@@ -98,18 +100,31 @@ def executions(pool: Connection) -> Iterator[Figure]:
 
 async def in_turns(pool: Connection, known: str) -> tuple[list[float], list[float]]:
     """Milliseconds of each execution over HTTP and on a kernel of this process."""
-    manager, client = await start_new_async_kernel(kernel_name="python3")
     over_http, bare = [], []
-    try:
+    async with bare_kernel() as client:
         for _ in range(EXECUTIONS):
             start = time.perf_counter()
             await client.execute_interactive(CODE, output_hook=lambda message: None)
             bare.append(1000 * (time.perf_counter() - start))
             over_http.append(milliseconds(lambda: execute(pool, known)))
-    finally:
-        client.stop_channels()
-        await manager.shutdown_kernel(now=True)
     return over_http, bare
+
+
+@asynccontextmanager
+async def bare_kernel() -> AsyncIterator[AsyncKernelClient]:
+    """A kernel of the sessions' interpreter with nothing around it."""
+    with tempfile.TemporaryDirectory(prefix="k-") as folder:
+        connection, _ = write_connection_file(f"{folder}/kernel.json", transport="ipc", ip=f"{folder}/k")
+        with subprocess.Popen([str(session_python()), "-m", "ipykernel_launcher", "-f", connection]) as process:
+            client = AsyncKernelClient()
+            client.load_connection_file(connection)
+            client.start_channels()
+            try:
+                await client.wait_for_ready(timeout=60)
+                yield client
+            finally:
+                client.stop_channels()
+                process.kill()
 
 
 def new_sessions(pool: Connection) -> Iterator[Figure]:
@@ -165,7 +180,8 @@ def growth(part: Part, pool: Connection) -> Iterator[Figure]:
 
     workers = [Connection(pool.url, pool.headers) for _ in range(2)]
     with ThreadPoolExecutor(2) as threads:
-        list(threads.map(one, workers * 10))
+        for _ in range(10):
+            list(threads.map(one, workers))
         before = status(part.pid)
         for _ in range(CREATED // 2):
             list(threads.map(one, workers))

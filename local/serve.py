@@ -10,13 +10,17 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
+import signal
 import socket
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -81,8 +85,20 @@ def run(
     server = _AnnouncingServer(config, show(ready) if show else json.dumps(ready))
     if with_parent:
         threading.Thread(target=_stop_when_input_closes, args=(server,), daemon=True).start()
-    with listener:
+    # uvicorn raises a signal again once it has stopped for it: by default that would end the process here, with
+    # nothing put away.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
+    with listener, contextlib.suppress(_Stopped):
         asyncio.run(server.serve(sockets=[listener]))
+
+
+class _Stopped(BaseException):
+    """The process was told to stop."""
+
+
+def _stop(number: int, frame: FrameType | None) -> NoReturn:
+    raise _Stopped
 
 
 def listen(port: int, host: str = LOOPBACK) -> socket.socket:

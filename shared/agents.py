@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from shared.code_blocks import TERMINATE, says_finished
@@ -62,20 +64,26 @@ def build_agents(
         on_message: is told the speaker's name and each message before the other agent gets it; what it
             raises ends the chat.
         max_turns: the chat's own limit, so that no agent's limit comes before it.
-    """
-    from autogen import ConversableAgent
 
+    Raises:
+        ValueError, TypeError, ImportError, openai.OpenAIError: the configuration cannot be used.
+    """
+    from autogen import ConversableAgent, OpenAIWrapper
+
+    _check_config(_config_key(llm_config))
     # It prints a warning for every model whose price it does not know.
     logging.getLogger("autogen.oai.client").setLevel(logging.ERROR)
     writer = ConversableAgent(
         WRITER,
         system_message=WRITER_PROMPT,
-        llm_config=llm_config,
+        llm_config=False,
         code_execution_config=False,
         human_input_mode="NEVER",
         max_consecutive_auto_reply=max_turns + 1,
         is_termination_msg=lambda message: False,
     )
+    # Given as `llm_config`, AutoGen 0.9 would build a JSON schema of its settings for every agent: 5 ms.
+    writer.client = OpenAIWrapper(**llm_config)
     _leave_retries_to_us(writer)
     runner = ConversableAgent(
         RUNNER,
@@ -94,6 +102,21 @@ def build_agents(
     for agent in (writer, runner):
         agent.register_hook("process_message_before_send", before_send)
     return AgentPair(runner, writer)
+
+
+def _config_key(llm_config: dict[str, Any]) -> str:
+    """What of a configuration says whether AutoGen takes it: all but this chat's own client and time."""
+    entries = [
+        {name: value for name, value in row.items() if name != "http_client"} for row in llm_config["config_list"]
+    ]
+    return json.dumps(entries, sort_keys=True)
+
+
+@lru_cache(maxsize=8)
+def _check_config(key: str) -> None:
+    from autogen import ConversableAgent
+
+    ConversableAgent("Check", llm_config={"config_list": json.loads(key), "cache_seed": None}, human_input_mode="NEVER")
 
 
 def _leave_retries_to_us(writer: ConversableAgent) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import resource
 import secrets
 import shlex
 import sys
@@ -28,6 +29,7 @@ from local.session_pool.tls import write_certificate
 # Semantic Kernel still asks for the service's former name.
 AUDIENCES = ("https://dynamicsessions.io", "https://acasessions.io")
 SUBSCRIPTION = "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/local/sessionPools/"
+FILES_WANTED = 16_384
 IDENTITY_PATH = "/.local/identity"
 UNPROTECTED = "code in the session pool runs as you, on this machine"
 _SESSION_PYTHON = Path(__file__).resolve().parents[2] / ".venv-session" / "bin" / "python"
@@ -37,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the pools; see `--help`. Returns the exit code: 2 when the options cannot be followed."""
     parser = _parser()
     options = parser.parse_args(arguments)
+    _allow_many_files()
     try:
         pools = config.read(options.config) if options.config else [_single(options)]
         sandboxed = _sandboxed(options)
@@ -49,6 +52,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"The address cannot be used: {error.strerror}.\n")
         return 1
     return 0
+
+
+def _allow_many_files() -> None:
+    # Each session takes some fifteen, and many systems give a process a thousand unless it asks for more.
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < FILES_WANTED:
+        most = FILES_WANTED if hard == resource.RLIM_INFINITY else min(FILES_WANTED, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -76,6 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     access.add_argument("--tls", action="store_true", help="https, with a certificate made for this run")
     behaviour = parser.add_argument_group("behaviour")
     behaviour.add_argument("--loose", action="store_true", help="forgive unknown versions, wrapped bodies, old paths")
+    behaviour.add_argument("--full-status", type=int, choices=(429, 404), default=429, help="of a full pool")
     behaviour.add_argument("--fault", action="append", default=[], metavar="RULE", help="status=503,count=2 and so on")
     behaviour.add_argument("--json", action="store_true", help="say one line of JSON when ready, for scripts")
     consent = parser.add_mutually_exclusive_group()
@@ -133,7 +145,7 @@ def _serve(options: argparse.Namespace, pools: Sequence[PoolConfig], sandboxed: 
         return {"env": variables, "endpoints": endpoints}
 
     serve.run(
-        create_app(apps, rules, more=more),
+        create_app(apps, rules, local_only=not options.expose, more=more),
         host=options.host,
         port=options.port,
         with_parent=options.with_parent,
@@ -177,6 +189,7 @@ def _pool_app(
         kind,
         Isolation(kind.programs, sandboxed=sandboxed, network=pool.egress),
         max_sessions=pool.max_sessions,
+        full_status=options.full_status,
         cooldown_seconds=pool.cooldown_seconds,
         prewarmed=pool.prewarmed,
     )

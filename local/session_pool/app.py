@@ -23,6 +23,7 @@ from local.session_pool.sessions import SessionPool
 from local.session_pool.wire import Call, Dialect, Operation
 from local.session_pool.wire.dialect import POOL_WIDE
 
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 CONTROL_PATH = "/.local/faults"
 IDENTIFIER = re.compile(r"""[A-Za-z0-9_|}{\[\]:";'<>?/.,@#$%^&*()\-+=!~`]{4,128}""")
 _POOL = re.compile(r"^/+subscriptions/[^/]+/resourceGroups/[^/]+/sessionPools/([^/]+)", re.IGNORECASE)
@@ -134,7 +135,8 @@ class _Surface:
     A pool that is the only one answers to any name.
     """
 
-    def __init__(self, pools: Mapping[str, PoolApp], rules: Faults) -> None:
+    def __init__(self, pools: Mapping[str, PoolApp], rules: Faults, local_only: bool) -> None:
+        self._local_only = local_only
         self._pools = {name.lower(): pool for name, pool in pools.items()}
         self._first = next(iter(self._pools.values()))
         self._faults = rules
@@ -142,7 +144,7 @@ class _Surface:
     async def answer(self, request: Request) -> Response:
         """The reply to any request."""
         try:
-            if _is_of_a_web_page(request):
+            if _is_of_a_web_page(request) or (self._local_only and request.url.hostname not in LOOPBACK_NAMES):
                 raise Refusal(403, "Forbidden", "The local session pool answers no web pages.")
             raw = request.scope["raw_path"].decode("ascii")
             if raw == CONTROL_PATH:
@@ -166,6 +168,8 @@ class _Surface:
         return self._pools[name.lower()]
 
     async def _control(self, request: Request) -> Response:
+        if request.client is None or request.client.host not in LOOPBACK_NAMES:
+            raise Refusal(403, "Forbidden", "Faults are set from this machine only.")
         if request.method == "POST":
             body = await json_body(request)
             rows = body if isinstance(body, list) else [body]
@@ -180,15 +184,18 @@ class _Surface:
         return Json({"faults": self._faults.listing()})
 
 
-def create_app(pools: Mapping[str, PoolApp], rules: Faults, *, more: Sequence[BaseRoute] = ()) -> Starlette:
+def create_app(
+    pools: Mapping[str, PoolApp], rules: Faults, *, local_only: bool = False, more: Sequence[BaseRoute] = ()
+) -> Starlette:
     """The pools as an ASGI app; their sessions live as long as the app's lifespan.
 
     Args:
         pools: by name, at least one.
         rules: what is to go wrong in any of them, changed by the control endpoint.
+        local_only: answer only to a name of this machine, which a web page cannot give itself.
         more: routes of another kind, such as the identity endpoint's.
     """
-    surface = _Surface(pools, rules)
+    surface = _Surface(pools, rules, local_only)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:

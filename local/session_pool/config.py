@@ -78,7 +78,7 @@ def read(path: Path) -> list[PoolConfig]:
     """
     try:
         rows = json.loads(path.read_text("utf-8"))["pools"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ConfigError(f'{path.name} is no JSON object with a list "pools" ({type(error).__name__}).') from None
     if not isinstance(rows, list) or not 1 <= len(rows) <= POOLS_MAX:
         raise ConfigError(f"{path.name} has to list 1 to {POOLS_MAX} pools.")
@@ -99,4 +99,6 @@ def _pool(row: Any) -> PoolConfig:
         if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
             raise ConfigError(f"{name} is not of its type.")
         values[field] = value
+    # The default is for pools of a usual size.
+    values.setdefault("prewarmed", min(PoolConfig.prewarmed, values.get("max_sessions", PoolConfig.max_sessions)))
     return PoolConfig(**values)

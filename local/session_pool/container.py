@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import os
 import shutil
@@ -21,6 +22,7 @@ from local.session_pool.sandbox import DATA, HOME, SOCKETS
 
 START_SECONDS = 30.0
 STOP_SECONDS = 5.0
+SOCKETS_MAX = 16
 _T = TypeVar("_T")
 _FORGED = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
@@ -71,10 +73,11 @@ class SocketFolder:
 
     def __init__(self, parent: int, inside: str) -> None:
         # A Unix socket's path may have 108 bytes.
-        name = uuid.uuid4().hex[:6]
-        os.mkdir(name, dir_fd=parent)
-        self._handle = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
-        self.inside = f"{inside}/{name}"
+        self._name = uuid.uuid4().hex[:6]
+        self._parent = parent
+        os.mkdir(self._name, dir_fd=parent)
+        self._handle = os.open(self._name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
+        self.inside = f"{inside}/{self._name}"
         held = Path(f"/proc/self/fd/{self._handle}")
         self.path = held if held.exists() else Path(self.inside)
 
@@ -85,10 +88,16 @@ class SocketFolder:
             file.write(text)
 
     def close(self) -> None:
-        """Lets go of it; the directory stays as long as its container."""
-        if self._handle >= 0:
-            os.close(self._handle)
-            self._handle = -1
+        """Removes it, unless its container is gone already."""
+        if self._handle < 0:
+            return
+        with contextlib.suppress(OSError), os.scandir(self._handle) as entries:
+            # Code in the container may have put any number of files there; they then stay as long as it does.
+            for entry in itertools.islice(entries, SOCKETS_MAX):
+                os.unlink(entry.name, dir_fd=self._handle)
+            os.rmdir(self._name, dir_fd=self._parent)
+        os.close(self._handle)
+        self._handle = -1
 
 
 class Container:

@@ -46,13 +46,16 @@ class Init:
         signal.set_wakeup_fd(wake)
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         self._say({"ready": os.getpid()})
-        control = self._control.fileno()
+        # Not `select`: among many containers the socket's number can be above what it takes.
+        waiting = select.poll()
+        for descriptor in (self._control.fileno(), ended):
+            waiting.register(descriptor, select.POLLIN)
         while True:
-            ready, _, _ = select.select([control, ended], [], [])
+            ready = [descriptor for descriptor, _ in waiting.poll()]
             if ended in ready:
                 os.read(ended, 4096)
                 self._reap()
-            if control in ready and not self._take():
+            if self._control.fileno() in ready and not self._take():
                 return
 
     def kill_all(self) -> None:

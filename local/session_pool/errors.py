@@ -91,10 +91,10 @@ def no_session() -> Refusal:
     return Refusal(404, "NoSessionFoundError", "Could not find session with that name.")
 
 
-def pool_full(active: int, most: int) -> Refusal:
-    """429: every session is taken."""
+def pool_full(active: int, most: int, status: int = 429) -> Refusal:
+    """429, or the 404 that one page of the documentation names: every session is taken."""
     return Refusal(
-        429,
+        status,
         "SessionsCountExceedsLimit",
         f"The request sessions count is '1'. There are already '{active}' active sessions and the maximum active "
         f"sessions count is '{most}'.",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -74,6 +74,10 @@ class Fault:
             raise ValueError(f"seconds has to be 0 to {SECONDS_MAX:g}")
         if not 0 <= self.rate <= 1:
             raise ValueError("rate has to be 0 to 1")
+        if self.kind == TOKEN_LIFE and (self.rate, self.count, self.session, self.operation) != (1, None, None, None):
+            raise ValueError("token_life is for all requests: it has seconds only")
+        if min(self.count or 0, self.retry_after or 0) < 0:
+            raise ValueError("count and retry_after have to be 0 or more")
 
     def fits(self, operation: Operation | None, session: str) -> bool:
         """Whether it is meant for such a request; `operation` None is one before it is known which."""
@@ -158,13 +162,20 @@ def rule_of(values: Mapping[str, Any]) -> Fault:
     Raises:
         ValueError: a name is unknown, or a value is not of its type.
     """
-    types: dict[str, type] = {"status": int, "retry_after": int, "count": int, "seconds": float, "rate": float}
+    types: dict[str, Callable[[Any], Any]] = {"status": int, "retry_after": int, "count": int}
+    types |= {"seconds": float, "rate": float, "after": _truth}
     known = {field.name for field in fields(Fault)}
     unknown = set(values) - known
     if unknown or "kind" not in values:
         raise ValueError(f"a rule has a kind and of these: {', '.join(sorted(known - {'kind'}))}")
     try:
-        read = {name: types.get(name, str)(value) for name, value in values.items() if name != "after"}
-        return Fault(**read, after=str(values.get("after", "false")).lower() == "true")
+        return Fault(**{name: types.get(name, str)(value) for name, value in values.items()})
     except (TypeError, OverflowError) as error:
         raise ValueError("a value is not of its type") from error
+
+
+def _truth(value: Any) -> bool:
+    text = str(value).lower()
+    if text not in ("true", "false"):
+        raise ValueError("after has to be true or false")
+    return text == "true"

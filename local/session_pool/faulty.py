@@ -11,20 +11,16 @@ from starlette.types import Receive, Scope, Send
 from local.session_pool.faults import BROKEN_BODY, CUT_BODY, DROP, SLOW_BODY, Fault
 
 PIECES = 10
+NO_CONTENT = 204
 
 
 def spoiled(response: Response, fault: Fault | None) -> Response:
     """The reply as a fault leaves it."""
     if fault is None or fault.kind not in (DROP, SLOW_BODY, CUT_BODY, BROKEN_BODY):
         return response
-    if fault.kind == BROKEN_BODY:
-        return Response(b'{"broken": ', response.status_code, media_type="application/json")
+    if fault.kind == BROKEN_BODY and response.status_code == NO_CONTENT:
+        return response
     return _Spoiled(response, fault)
-
-
-def dropped() -> Response:
-    """No reply at all: the connection ends."""
-    return _Spoiled(Response(), Fault(DROP))
 
 
 class _Spoiled(Response):
@@ -36,8 +32,10 @@ class _Spoiled(Response):
         self._fault = fault
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._fault.kind == DROP:
-            await _hang_up(receive)
+        if self._fault.kind in (DROP, BROKEN_BODY):
+            # Unsent, it would never close the file that it may hold open.
+            await self._response(scope, receive, _nowhere)
+            await self._instead(scope, receive, send)
             return
 
         async def badly(message: Any) -> None:
@@ -52,12 +50,22 @@ class _Spoiled(Response):
 
         await self._response(scope, receive, badly)
 
+    async def _instead(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._fault.kind == DROP:
+            await _hang_up(receive)
+        else:
+            await Response(b'{"broken": ', self.status_code, media_type="application/json")(scope, receive, send)
+
     async def _slowly(self, message: Any, body: bytes, send: Send) -> None:
         size = max(1, len(body) // PIECES)
         for start in range(0, len(body), size):
             await asyncio.sleep(self._fault.seconds / PIECES)
             await send({"type": message["type"], "body": body[start : start + size], "more_body": True})
         await send({**message, "body": b""})
+
+
+async def _nowhere(message: Any) -> None:
+    """Takes what is sent, and forgets it."""
 
 
 async def _hang_up(receive: Receive) -> None:

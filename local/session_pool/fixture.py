@@ -46,7 +46,7 @@ class RunningPool:
 def running_pool(options: Sequence[str] = ()) -> Iterator[RunningPool]:
     """An emulator in a process of its own; this process's environment leads to it meanwhile.
 
-    Without a sandbox on this machine, a test's own code may run unprotected.
+    Without a sandbox on this machine the test is skipped, unless an option says to do without.
 
     Args:
         options: of `python -m local.session_pool`.
@@ -54,8 +54,12 @@ def running_pool(options: Sequence[str] = ()) -> Iterator[RunningPool]:
     Raises:
         PartFailed: it did not become ready.
     """
-    protection = ["--trusted-code-only"] if sandbox.missing() else []
-    command = [_python(), "-m", "local.session_pool", "--json", "--with-parent", *protection, *options]
+    reason = sandbox.missing()
+    if reason and not {"--trusted-code-only", "--unsafe-no-sandbox"} & set(options):
+        pytest.skip(
+            f"{reason} Or override session_pool_options with --trusted-code-only, if the tests' code is your own."
+        )
+    command = [_python(), "-m", "local.session_pool", "--json", "--with-parent", *options]
     part = Part("session_pool", command, environment=dict(os.environ), folder=PROJECT, keep_log=True)
     try:
         ready = part.wait_ready(READY_SECONDS)

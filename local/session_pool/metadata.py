@@ -44,7 +44,7 @@ class Metadata:
         if self._kind == NODE:
             version = (await _output(shutil.which("node") or "node", "--version")).strip().removeprefix("v")
             return {"runtimes": [{"name": "node", "version": version}], "preInstalledPackages": [], **times}
-        installed = json.loads(await _output(self._python, "-c", _LIST))
+        installed = json.loads(await _output(self._python, "-I", "-c", _LIST))
         packages = [{"name": name, "version": version} for name, version in installed["packages"]]
         row: dict[str, Any] = {
             "runtimes": [{"name": "python", "version": installed["version"]}],

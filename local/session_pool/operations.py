@@ -8,13 +8,14 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import quote
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from local.session_pool import errors
 from local.session_pool.errors import Refusal
@@ -166,14 +167,7 @@ class Operations:
 
     async def _download(self, asked: Asked) -> Response:
         session, _ = await self._pool.enter(asked.identifier)
-        file = await run_in_threadpool(session.files.open, asked.directory, asked.file_name)
-
-        async def chunks() -> AsyncIterator[bytes]:
-            with file:
-                while chunk := await run_in_threadpool(file.read, 1 << 20):
-                    yield chunk
-
-        return StreamingResponse(chunks(), media_type="application/octet-stream")
+        return _Download(await run_in_threadpool(session.files.open, asked.directory, asked.file_name))
 
     async def _delete_file(self, asked: Asked) -> Response:
         session, _ = await self._pool.enter(asked.identifier)
@@ -213,6 +207,23 @@ class Operations:
 
 def _milliseconds(seconds: float) -> str:
     return str(round(seconds * 1000))
+
+
+class _Download(StreamingResponse):
+    """A file's content; the file is closed whether or not all of it is wanted."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__(_chunks(file), media_type="application/octet-stream")
+        self._file = file
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._file:
+            await super().__call__(scope, receive, send)
+
+
+async def _chunks(file: BinaryIO) -> AsyncIterator[bytes]:
+    while chunk := await run_in_threadpool(file.read, 1 << 20):
+        yield chunk
 
 
 async def json_body(request: Request) -> Any:

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from local.session_pool import cgroup
@@ -27,6 +29,11 @@ _NETWORK_SETTINGS = ("resolv.conf", "nsswitch.conf", "hosts")
 _SOCKETS_BYTES = 1 << 20
 _ACCOUNT = "session:x:1000:1000::/home/session:/bin/sh\n"
 _GROUP = "session:x:1000:\n"
+_NAMESPACES = (
+    *("--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"),
+    "--disable-userns",
+)
+TRY_SECONDS = 10.0
 INSTALL_HINT = "Install bubblewrap (Debian and Ubuntu: sudo apt install bubblewrap)"
 
 
@@ -58,6 +65,7 @@ class Limits:
         return rows if grouped else {**rows, "AS": self.memory_bytes, "NPROC": self.processes}
 
 
+@lru_cache(maxsize=1)
 def missing() -> str:
     """Why there can be no sandbox on this machine, and what to do about it; empty when there can."""
     if sys.platform != "linux":
@@ -70,7 +78,20 @@ def missing() -> str:
             "There is no sandbox: root needs a writable control group to limit processes. "
             "Run the pool as an ordinary user, or make the pids and memory groups writable."
         )
-    return ""
+    return _refused()
+
+
+def _refused() -> str:
+    """Why bubblewrap does not start here; empty when it does."""
+    try:
+        command = ["bwrap", "--ro-bind", "/", "/", *_NAMESPACES, "--unshare-net", "--", "true"]
+        tried = subprocess.run(command, capture_output=True, timeout=TRY_SECONDS, check=False)  # noqa: S603
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"There is no sandbox: bwrap does not start ({type(error).__name__})."
+    if tried.returncode == 0:
+        return ""
+    said = tried.stderr.decode("utf-8", "replace").strip()[-300:]
+    return f"There is no sandbox: bwrap does not start, most likely because user namespaces are restricted ({said})."
 
 
 def arguments(programs: Sequence[str], limits: Limits, network: bool) -> list[str]:
@@ -82,8 +103,7 @@ def arguments(programs: Sequence[str], limits: Limits, network: bool) -> list[st
         network: share the host's network.
     """
     small = str(limits.disk_bytes // 4)
-    options = ["--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
-    options += ["--disable-userns", "--die-with-parent", "--new-session", "--clearenv", "--hostname", "session"]
+    options = [*_NAMESPACES, "--die-with-parent", "--new-session", "--clearenv", "--hostname", "session"]
     options += ["--uid", "1000", "--gid", "1000"]
     if not network:
         options.append("--unshare-net")
@@ -91,12 +111,13 @@ def arguments(programs: Sequence[str], limits: Limits, network: bool) -> list[st
         options += ["--ro-bind-try", path, path]
     for name in (*_SETTINGS, *(_NETWORK_SETTINGS if network else ())):
         options += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
-    for path in _installed(programs):
-        options += ["--ro-bind", path, path]
     options += ["--proc", "/proc", "--dev", "/dev"]
     for path in ("/dev/shm", "/tmp", HOME, "/var/tmp"):  # noqa: S108  # inside the sandbox
         options += ["--size", small, "--tmpfs", path]
     options += ["--size", str(limits.disk_bytes), "--tmpfs", DATA, "--size", str(_SOCKETS_BYTES), "--tmpfs", SOCKETS]
+    # After the directories above, which would hide an interpreter that is installed below one of them.
+    for path in _installed(programs):
+        options += ["--ro-bind", path, path]
     # Started by root, the sandbox's user is the host's root under another name: in a writable /proc it could set
     # kernel.core_pattern, and with it run programs on the host.
     return [*options, "--remount-ro", "/proc", "--remount-ro", "/dev", "--chdir", HOME]

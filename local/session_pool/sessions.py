@@ -81,6 +81,7 @@ class SessionPool:
         kind: what runs their code.
         isolation: how their containers are made.
         max_sessions: at most so many at once.
+        full_status: what a full pool answers, 429 or 404.
         cooldown_seconds: a session not called for so long is freed.
         prewarmed: so many containers are kept ready.
         clock: seconds since the epoch.
@@ -92,6 +93,7 @@ class SessionPool:
         isolation: Isolation,
         *,
         max_sessions: int = 100,
+        full_status: int = 429,
         cooldown_seconds: float = 300,
         prewarmed: int = 2,
         clock: Callable[[], float] = time.time,
@@ -99,6 +101,7 @@ class SessionPool:
         self.kind = kind
         self._isolation = isolation
         self._max_sessions = max_sessions
+        self._full_status = full_status
         self._cooldown_seconds = cooldown_seconds
         self._prewarmed = prewarmed
         self._clock = clock
@@ -136,7 +139,7 @@ class SessionPool:
         session = self._sessions.get(identifier)
         if session is None:
             if len(self._sessions) >= self._max_sessions:
-                raise errors.pool_full(len(self._sessions), self._max_sessions)
+                raise errors.pool_full(len(self._sessions), self._max_sessions, self._full_status)
             session = Session(identifier, self._clock(), self._clock())
             self._sessions[identifier] = session
         session.accessed_at = self._clock()
@@ -223,7 +226,7 @@ class SessionPool:
         try:
             async with session.turn:
                 if session.timeouts > timeouts:
-                    record.outcome = Outcome(False, "", ABORTED, "", 0)
+                    record.outcome = self._aborted()
                     return
                 record.outcome = await self._run(session, request)
                 session.timeouts += record.outcome.timed_out
@@ -236,7 +239,10 @@ class SessionPool:
             await self._carry_out(session, record, request)
         except errors.Refusal:
             # The session is gone, and with it the record that would have said so.
-            record.outcome = Outcome(False, "", ABORTED, "", 0, kernel_lost=True)
+            record.outcome = self._aborted()
+
+    def _aborted(self) -> Outcome:
+        return Outcome(False, "", ABORTED, "", 0, exit_code=LOST_CODE if self.kind.takes_commands else None)
 
     async def _run(self, session: Session, request: ExecutionRequest) -> Outcome:
         place = session.place
@@ -245,18 +251,15 @@ class SessionPool:
         try:
             outcome = await self._run_in(place, request)
             if outcome.kernel_lost and self._has(session) and place.container.alive:
-                place.interpreter = await self.kind.start(place.container)
+                await self._revive(place)
         except (ContainerLost, OSError, RuntimeError) as error:
             _log.error("A session was lost: %s", error)
-            exit_code = LOST_CODE if self.kind.takes_commands else None
-            outcome = Outcome(False, "", ABORTED, "", 0, kernel_lost=True, exit_code=exit_code)
+            outcome = self._aborted()
         streams = place.container.outward([outcome.stdout, outcome.stderr])
         return replace(outcome, stdout=streams[0], stderr=streams[1], result=place.container.outward(outcome.result))
 
     async def _run_in(self, place: Place, request: ExecutionRequest) -> Outcome:
-        if not place.interpreter.alive:
-            await place.interpreter.stop()
-            place.interpreter = await self.kind.start(place.container)
+        await self._revive(place)
         interpreter = await self.kind.start(place.container) if request.empty_kernel else place.interpreter
         try:
             return await interpreter.execute(
@@ -268,6 +271,12 @@ class SessionPool:
         finally:
             if interpreter is not place.interpreter:
                 await interpreter.stop()
+
+    async def _revive(self, place: Place) -> None:
+        """Replaces an interpreter that has ended; one that code was to run apart from is none of the place's."""
+        if not place.interpreter.alive:
+            await place.interpreter.stop()
+            place.interpreter = await self.kind.start(place.container)
 
     async def _allocate(self, session: Session) -> bool:
         if session.place is not None:

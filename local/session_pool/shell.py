@@ -27,6 +27,7 @@ class Shell:
     def __init__(self, container: Container) -> None:
         self._container = container
         self._process: Process | None = None
+        self._stopped = False
 
     @property
     def alive(self) -> bool:
@@ -45,6 +46,8 @@ class Shell:
                 for stream in streams:
                     os.close(stream)
             kept = bytearray(), bytearray()
+            if self._stopped:
+                await process.kill()
             reading = [asyncio.create_task(_read(*pair, 4 * stream_length)) for pair in zip(readers, kept, strict=True)]
             try:
                 exit_code = _told(await asyncio.wait_for(process.wait(), timeout_seconds))
@@ -59,10 +62,13 @@ class Shell:
         elif not self.alive:
             stderr = ABORTED
         milliseconds = round((time.monotonic() - began) * 1000)
-        return Outcome(exit_code == 0, stdout, stderr, "", milliseconds, not self.alive, exit_code=exit_code)
+        return Outcome(
+            exit_code == 0, stdout, stderr, "", milliseconds, not self.alive, exit_code=exit_code, timed_out=timed_out
+        )
 
     async def stop(self) -> None:
-        """Ends the command that runs; nothing is left running between commands."""
+        """Ends the command that runs or is about to; nothing is left running between commands."""
+        self._stopped = True
         if self._process is not None:
             await self._process.kill()
 

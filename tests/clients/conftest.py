@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from local.session_pool import sandbox
 from local.session_pool.fixture import running_pool
 
 TEST_SECONDS = 60
@@ -40,7 +41,9 @@ def pool(request: pytest.FixtureRequest) -> Iterator[str]:
 
     While it runs, this process's environment leads azure-identity to it, and with `--tls` clients to its certificate.
     """
-    with running_pool(getattr(request, "param", ())) as running:
+    # The code is the tests' own: without a sandbox it may run unprotected.
+    protection = ["--trusted-code-only"] if sandbox.missing() else []
+    with running_pool([*protection, *getattr(request, "param", ())]) as running:
         yield running.endpoint
 
 

@@ -146,6 +146,16 @@ def test_a_full_pool_takes_no_new_session(kinds: Emulator) -> None:
     assert pool.result("3", second)["executionResult"] == 3
 
 
+@pytest.mark.parity("SES-10")
+@pytest.mark.local_only("an option of the emulator")
+def test_a_full_pool_answers_404_where_that_is_asked_for() -> None:
+    options = ("--max-sessions", "1", "--prewarmed", "0", "--full-status", "404", "--kind", "Shell")
+    with emulator(*options) as running:
+        pool = running.pool()
+        for identifier, status in ((pool.new_identifier(), 200), (pool.new_identifier(), 404)):
+            assert pool.request("GET", "/files", identifier).status_code == status
+
+
 @pytest.mark.parity("SES-05")
 @pytest.mark.local_only("settings of the emulator")
 @pytest.mark.parametrize("options", [("--max-sessions", "601"), ("--cooldown-seconds", "3601")])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from contextlib import ExitStack
+from functools import partial
 
 import pytest
 
@@ -40,13 +42,25 @@ def test_a_wait_is_interrupted_when_it_passes() -> None:
 
 
 def test_what_ends_in_time_is_not_interrupted() -> None:
-    stopped = threading.Event()
-    before = set(threading.enumerate())
-    with Deadline.after(60).interrupting(stopped.set):
-        (timer,) = set(threading.enumerate()) - before
-    timer.join(5)
-    assert not timer.is_alive()
+    stopped, later = threading.Event(), threading.Event()
+    with Deadline.after(0.02).interrupting(stopped.set):
+        pass
+    with Deadline.after(0.05).interrupting(later.set):
+        assert later.wait(5)
     assert not stopped.is_set()
+
+
+def test_waits_at_once_are_interrupted_each_in_its_time_by_one_thread() -> None:
+    order: list[int] = []
+    done = threading.Event()
+    seconds = {1: 0.09, 2: 0.03, 3: 0.06, 4: 60.0}
+    with ExitStack() as stack:
+        for number, after in seconds.items():
+            stack.enter_context(Deadline.after(after).interrupting(partial(order.append, number)))
+        stack.enter_context(Deadline.after(0.12).interrupting(done.set))
+        assert done.wait(5)
+        assert [thread.name for thread in threading.enumerate()].count("deadlines") == 1
+    assert order == [2, 3, 1]
 
 
 def test_a_wait_that_has_just_ended_by_itself_may_refuse() -> None:

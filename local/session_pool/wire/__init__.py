@@ -31,7 +31,7 @@ def dialect_of(version: str, path: str, *, loose: bool) -> Dialect | None:
         path: below the pool.
         loose: take the newest for one that does not exist.
     """
-    if path.startswith(PREFIX):
+    if path.startswith(PREFIX) and (version in ("", OLDEST.version) or version in DIALECTS):
         return OLDEST
     return DIALECTS.get(version) or (DIALECTS[NEWEST] if loose else None)
 

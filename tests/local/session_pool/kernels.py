@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import NoReturn
 
 import pytest
 
@@ -15,7 +16,7 @@ def kernel_python() -> str:
     """The interpreter that SESSION_PYTHON names; tests are skipped without one, except in CI."""
     python = os.environ.get("SESSION_PYTHON", "")
     if not python:
-        _give_up("SESSION_PYTHON names no interpreter with ipykernel")
+        give_up("SESSION_PYTHON names no interpreter with ipykernel")
     return python
 
 
@@ -25,11 +26,12 @@ def isolation(
     """How a test's containers are made; the test is skipped where there can be no sandbox, except in CI."""
     reason = sandbox.missing()
     if sandboxed and reason:
-        _give_up(reason)
+        give_up(reason)
     return Isolation(programs or (kernel_python(),), sandboxed=sandboxed, network=network, limits=limits or Limits())
 
 
-def _give_up(reason: str) -> None:
+def give_up(reason: str) -> NoReturn:
+    """Skips the test, except in CI, where everything is to be there."""
     if os.environ.get("CI") == "true":
         pytest.fail(reason)
     pytest.skip(reason)

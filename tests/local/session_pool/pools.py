@@ -120,7 +120,7 @@ def _app(pools: Mapping[str, Made], rules: Faults) -> Starlette:
 @asynccontextmanager
 async def _served(app: Starlette) -> AsyncIterator[str]:
     with serve.listen(0) as listener:
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on"))
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on", timeout_graceful_shutdown=1))
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         try:
             yield f"http://127.0.0.1:{listener.getsockname()[1]}"

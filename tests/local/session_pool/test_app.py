@@ -330,6 +330,16 @@ def test_empty_kernel_is_read_by_the_newest_version_only() -> None:
     with_app(use)
 
 
+def test_empty_kernel_that_dies_leaves_the_sessions_own_alone() -> None:
+    async def use(call: Client) -> None:
+        await call.run("x = 1")
+        lost = await call.run("import os\nos._exit(1)", useEmptyKernel=True)
+        assert (lost["status"], lost["result"]["stderr"]) == ("Failed", "Execution aborted")
+        assert (await call.run("x"))["result"]["executionResult"] == 1
+
+    with_app(use)
+
+
 def test_versions_share_sessions() -> None:
     async def use(call: Client) -> None:
         await call.run("x = 42")
@@ -358,6 +368,22 @@ def test_shell_pool_answers_exit_codes_and_refuses_code() -> None:
             path = "/code/execute" if version in WRAPPED else "/executions"
             reply = await call("POST", path, query={"api-version": version}, json={"shellCommand": "true"})
             assert error(reply) == (400, "SessionRequestNotSupported")
+
+    with_app(use, Made(kind="Shell"))
+
+
+def test_shell_command_behind_one_that_timed_out_has_a_number_as_its_status() -> None:
+    async def use(call: Client) -> None:
+        slow = {"shellCommand": "touch /mnt/data/begun; sleep 600", "timeoutInSeconds": 1}
+        running = asyncio.create_task(call("POST", "/executions", json=slow))
+        while (await call("GET", "/files/begun")).status_code != 200:
+            await asyncio.sleep(0)
+        waiting = (await call("POST", "/executions", json={"shellCommand": "true"})).json()
+        assert (waiting["status"], waiting["result"]["stderr"]) == ("-1", "Execution aborted")
+        timed_out = (await running).json()
+        assert timed_out["status"] == "-1"
+        assert timed_out["result"]["stderr"].endswith("after 1 seconds")
+        assert (await call("POST", "/executions", json={"shellCommand": "true"})).json()["status"] == "0"
 
     with_app(use, Made(kind="Shell"))
 

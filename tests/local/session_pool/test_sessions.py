@@ -246,9 +246,10 @@ def test_background_execution_has_its_outcome_later() -> None:
     async def use(pool: SessionPool) -> None:
         session, _ = await pool.enter(A)
         record = await pool.begin(session, ExecutionRequest("6 * 7", 30, False, 4096, asynchronous=True), "first")
-        assert record.outcome is None
+        before = record.outcome
         # The next one waits for it.
         assert (await run(pool, A, "1")).result == 1
+        assert before is None
         assert record.outcome is not None
         assert record.outcome.result == 42
         assert session.records["first"] is record

@@ -62,7 +62,7 @@ ROWS = (
         "go on.",
         "users' notes and another emulator; azure-docs session-pool.md says 404",
         "LIVE3P",
-        ours="429. A client's way with 404 can be tried with `--fault status=404,operation=execute`.",
+        ours="429; 404 with `--full-status 404`.",
         assumed=True,
     ),
     R(
