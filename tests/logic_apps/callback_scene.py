@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,18 @@ class Scene:
         if not run.waiting.wait(60):
             raise TimeoutError("the workflow run does not subscribe")
         run.cancel()
-        return self.told(player.finish(run), before)
+        told = self.told(player.finish(run), before)
+        return {**told, "ended": self._ended(before)}
+
+    def _ended(self, before: set[str]) -> list[str]:
+        """How the runs since then have ended."""
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            rows = self._app.rows()
+            statuses = [row["status"] for row in rows if row["run_id"] not in before]
+            if not {"queued", "running"} & set(statuses):
+                return statuses
+        raise TimeoutError("a run does not end")
 
 
 def main(folder: Path) -> None:

@@ -47,7 +47,11 @@ class App:
 
     def runs(self, headers: dict[str, str] | None = None) -> set[str]:
         """The ids of all runs of the caller."""
-        found: set[str] = set()
+        return {row["run_id"] for row in self.rows(headers)}
+
+    def rows(self, headers: dict[str, str] | None = None) -> list[dict[str, Any]]:
+        """All runs of the caller, as they are listed."""
+        found: list[dict[str, Any]] = []
         query: dict[str, str] = {"limit": "100"}
         while True:
             reply = requests.get(
@@ -57,7 +61,7 @@ class App:
                 timeout=30,
             )
             assert reply.status_code == 200, reply.text
-            found |= {row["run_id"] for row in reply.json()["runs"]}
+            found += reply.json()["runs"]
             if not reply.json()["continuation"]:
                 return found
             query["continuation"] = reply.json()["continuation"]
