@@ -10,14 +10,13 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from shared import callbacks
 from shared.chat import ChatTask, run_chat
-from shared.chat_log import CANCELLED, ChatAbandoned, Observer
-from shared.chat_recovery import Earlier
+from shared.chat_log import CANCELLED, ChatAbandoned
 from shared.chat_reply import encoded, outcome_body, problem_body, step_body
 from shared.deadline import Deadline
 from shared.errors import (
@@ -28,9 +27,9 @@ from shared.errors import (
     StorageError,
     StorageLimitExceeded,
 )
-from shared.runs import FAILED, RUNNING, Callback, Run
+from shared.run_record import HeldRun, Recorder, earlier_of
+from shared.runs import FAILED, Callback, Run
 from shared.session import Session
-from shared.session_wire import SessionFile
 from shared.settings import Settings
 from shared.steps import Step, Usage
 
@@ -42,10 +41,6 @@ ATTEMPTS = 5
 # A lease lasts as long where its holder is gone.
 BUSY_SECONDS = 60
 FREEING_SECONDS = 30.0
-# In a record's `pending`: the model is yet to be told that its session is new.
-SESSION_GONE = "session_gone"
-# Somebody else writes a record once, to cancel the run.
-SAVES = 5
 
 _log = logging.getLogger(__name__)
 
@@ -125,31 +120,22 @@ def _is_done(run: Run) -> bool:
     return run.is_ended and (run.callback is None or run.callback.state != "pending")
 
 
-class _Work:
+class _Work(HeldRun):
     """One delivery's work on a run, under its lease."""
 
     def __init__(self, stored: Stored, store: RunStore, settings: Settings, lease: Lease, deliver: Deliver) -> None:
-        self._stored = stored
-        self._store = store
+        super().__init__(stored, store, lease)
         self._settings = settings
-        self._lease = lease
         self._deliver = deliver
-        self._run_id = stored.run.run_id
-        self._attempt = stored.run.attempts
         self._reply: bytes | None = None
-
-    @property
-    def run(self) -> Run:
-        """The record as it was last read or saved."""
-        return self._stored.run
 
     def carry_out(self, clock: Callable[[], float]) -> None:
         """Brings the run to its end, from wherever it is."""
         if self.run.is_ended:
             # It was read before the lease: whoever had that may have called back.
-            self._reload()
+            self.reload()
         else:
-            self._begin()
+            self.begin()
             self._finish(clock)
         self._call_back()
 
@@ -159,37 +145,13 @@ class _Work:
             self._fail(RunGivenUp("The run's message was delivered in vain too often."))
         self._call_back()
 
-    def save(self, change: Callable[[Run], Run]) -> None:
-        """Saves a change of the record.
-
-        Raises:
-            ChatAbandoned: the run is no longer this delivery's.
-            RunChanged: the record was changed again and again.
-        """
-        for left in reversed(range(SAVES)):
-            self._check_hold()
-            try:
-                self._stored = self._store.save(self._stored, change(self.run))
-            except RunChanged:
-                self._reload()
-                if not left:
-                    raise
-            else:
-                return
-
-    def _begin(self) -> None:
-        # Whoever still works on an earlier attempt learns by this number that the run is not its own any more.
-        number = self.run.attempts + 1
-        self.save(lambda run: replace(run, status=RUNNING, attempts=number, problem=None))
-        self._attempt = number
-
     def _finish(self, clock: Callable[[], float]) -> None:
-        begun_before = self._attempt > 1
+        begun_before = self.attempt > 1
         if begun_before and self._end_as_replied():
             return
         if self.run.cancel_requested and not begun_before:
             self._end(CANCELLED)
-        elif self._attempt > ATTEMPTS:
+        elif self.attempt > ATTEMPTS:
             self._fail(RunGivenUp(f"The run was begun {ATTEMPTS} times without coming to an end."))
         else:
             self._chat(Deadline.after(max(0.0, self.run.expires_at - clock())))
@@ -201,19 +163,18 @@ class _Work:
                 self._task(),
                 self._settings,
                 deadline,
-                observer=_Recorder(self),
-                earlier=Earlier(run.steps, run.usage, run.known_files, SESSION_GONE in run.pending.split()),
+                observer=Recorder(self),
+                earlier=earlier_of(run),
             )
-            self._check_hold()
-            self._reply = encoded(outcome_body(outcome))
-            self._store.save_reply(self._run_id, self._reply)
+            self.check_hold()
+            reply = encoded(outcome_body(outcome))
+            self._store.save_reply(self._run_id, reply)
         except ServiceError as error:
-            if _is_worth_another_try(error) and self._attempt < ATTEMPTS:
+            if _is_worth_another_try(error) and self.attempt < ATTEMPTS:
                 raise
             self._fail(error)
             return
-        if outcome.status == CANCELLED:
-            self._free_session()
+        self._reply = reply
         self._end(outcome.status, outcome.steps, outcome.usage)
 
     def _task(self) -> ChatTask:
@@ -239,6 +200,8 @@ class _Work:
         return True
 
     def _end(self, status: str, steps: tuple[Step, ...] = (), usage: Usage | None = None) -> None:
+        if status == CANCELLED and (self.attempt > 1 or self._reply is not None):
+            self._free_session()
         spent = usage or Usage()
         self.save(lambda run: replace(run, status=status, steps=steps, usage=spent, pending=""))
 
@@ -250,7 +213,7 @@ class _Work:
         if _is_done(self.run):
             return
         reply = self._reply or self._store.reply(self._run_id)
-        self._check_hold()
+        self.check_hold()
         delivered = self._deliver(self.run, _callback_body(self.run, reply), self._settings)
         self.save(lambda run: replace(run, callback=delivered))
 
@@ -269,55 +232,6 @@ class _Work:
             # It ends by itself when it has cooled down.
             _log.warning("The session of a cancelled run could not be ended: %s", type(error).__name__)
 
-    def _reload(self) -> None:
-        stored = self._store.load(self._run_id)
-        if stored is None or stored.run.attempts != self._attempt:
-            raise ChatAbandoned
-        if stored.run.is_ended and not self.run.is_ended:
-            raise ChatAbandoned
-        self._stored = stored
-
-    def _check_hold(self) -> None:
-        if self._lease.lost.is_set():
-            raise ChatAbandoned
-
-
-class _Recorder(Observer):
-    """Saves what happens in the chat as it happens."""
-
-    def __init__(self, work: _Work) -> None:
-        self._work = work
-        self._known_files: Mapping[str, SessionFile] = work.run.known_files
-
-    def found_session_gone(self) -> None:
-        """Saves it: the chat's own first call would hide it from another attempt."""
-        self._work.save(lambda run: replace(run, pending=SESSION_GONE))
-
-    def begun(self, known_files: Mapping[str, SessionFile]) -> None:
-        """Keeps the files until there is a step to save: before that the chat would begin anew."""
-        self._known_files = known_files
-
-    def said(self, step: Step, usage: Usage, pending: str) -> None:
-        """Saves a step."""
-
-        def with_step(run: Run) -> Run:
-            # Until code has reported, the model has not been told.
-            untold = SESSION_GONE in run.pending.split() and step.exit_code is None
-            words = filter(None, [SESSION_GONE if untold else "", pending])
-            return replace(
-                run,
-                steps=(*run.steps, step),
-                usage=usage,
-                pending=" ".join(words),
-                known_files=self._known_files,
-            )
-
-        self._work.save(with_step)
-
-    def is_cancelled(self) -> bool:
-        """As the last save found it: a request to cancel changes the record, so that the next save finds it."""
-        return self._work.run.cancel_requested
-
 
 def _is_worth_another_try(error: ServiceError) -> bool:
     if isinstance(error, StorageLimitExceeded):
@@ -326,18 +240,13 @@ def _is_worth_another_try(error: ServiceError) -> bool:
 
 
 def _callback_body(run: Run, reply: bytes | None) -> bytes:
-    made: dict[str, Any] = json.loads(reply) if reply is not None else {}
-    body: dict[str, Any] = {
+    made: dict[str, Any] = json.loads(reply) if reply is not None else {"result": "", "pictures": [], "files": []}
+    own: dict[str, Any] = {
         "run_id": run.run_id,
         "session_id": run.session_id,
         "status": run.status,
-        "result": "",
         "steps": [step_body(step) for step in run.steps],
-        "pictures": [],
-        "files": [],
         "usage": asdict(run.usage),
-        **made,
     }
-    if run.problem is not None:
-        body["problem"] = run.problem
-    return encoded(body)
+    problem = {"problem": run.problem} if run.problem is not None else {}
+    return encoded({**made, **own, **problem})

@@ -20,40 +20,42 @@ class Killed(BaseException):
 
 
 class Life:
-    """Counts calls, and ends at one of them.
+    """Counts calls, and ends at one of them, whose name is then `last`.
 
     Args:
         ends_at: the number of the call at which it ends, from 1; 0 for none.
+        of: counts only calls of that name for `ends_at`; all where it is empty.
         after: the call is done all the same, and only its answer is lost.
         error: raised at that call; after a `Killed` no call is made any more, and after others they are.
     """
 
-    def __init__(self, ends_at: int = 0, *, after: bool = False, error: type[BaseException] = Killed) -> None:
+    def __init__(
+        self, ends_at: int = 0, *, of: str = "", after: bool = False, error: type[BaseException] = Killed
+    ) -> None:
         self.calls: list[str] = []
+        self.last = ""
         self._ends_at = ends_at
+        self._of = of
         self._after = after
         self._error = error
         self._dead = False
-
-    @property
-    def last(self) -> str:
-        """The name of the call at which it ended."""
-        return self.calls[self._ends_at - 1]
 
     def live(self, name: str, call: Callable[[], _T]) -> _T:
         """Makes a call, or not."""
         if self._dead:
             raise Killed
         self.calls.append(name)
-        ends = len(self.calls) == self._ends_at
+        fits = [call_name for call_name in self.calls if self._of in ("", call_name)]
+        ends = self._of in ("", name) and len(fits) == self._ends_at
         if ends and not self._after:
-            self._die()
+            self._die(name)
         result = call()
         if ends:
-            self._die()
+            self._die(name)
         return result
 
-    def _die(self) -> None:
+    def _die(self, name: str) -> None:
+        self.last = name
         self._dead = self._error is Killed
         raise self._error
 

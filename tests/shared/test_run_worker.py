@@ -128,13 +128,6 @@ class Scene:
         assert reply is not None
         return dict(json.loads(reply))
 
-    def calls(self) -> list[str]:
-        """The calls of an undisturbed delivery, with its own traces removed."""
-        life = Life()
-        self.carry_out(self.add(), life)
-        self.forget()
-        return life.calls
-
     def forget(self) -> None:
         """Has the model and the pool as they were in the beginning."""
         self.pool.lose_session()
@@ -287,6 +280,21 @@ def test_a_run_is_cancelled_at_its_next_step_and_its_session_freed(scene_of: Sce
     assert [body["status"] for _, body in scene.delivered] == ["cancelled"]
 
 
+def test_a_session_is_freed_by_the_next_delivery_where_the_cancelled_run_was_cut_off(scene_of: SceneFactory) -> None:
+    pool = RememberingPool()
+    with scene_of(pool=pool) as scene:
+        run_id = scene.add()
+        pool.during = lambda: scene.store().change(run_id, lambda run: replace(run, cancel_requested=True))
+        with suppress(Killed):
+            scene.carry_out(run_id, Life(2, of="put", after=True))
+        assert scene.reply(run_id)["status"] == "cancelled"
+        assert (scene.run(run_id).status, pool.there) == ("running", True)
+        scene.end_lease(run_id)
+        assert scene.carry_out(run_id).status == "cancelled"
+    assert not pool.there
+    assert pool.executed == ["print(42)"]
+
+
 def test_a_run_that_is_cancelled_before_it_starts_touches_nothing(scene_of: SceneFactory) -> None:
     with scene_of() as scene:
         run_id = scene.add(cancel_requested=True, callback=Callback(URL))
@@ -301,7 +309,7 @@ def test_a_run_that_is_cancelled_while_it_lies_cut_off_runs_nothing_more(scene_o
     with scene_of() as scene:
         run_id = scene.add()
         with suppress(Killed):
-            scene.carry_out(run_id, Life(scene.calls().index("pool POST") + 1))
+            scene.carry_out(run_id, Life(1, of="pool POST"))
         scene.end_lease(run_id)
         scene.store().change(run_id, lambda run: replace(run, cancel_requested=True))
         run = scene.carry_out(run_id)
@@ -331,7 +339,7 @@ def test_a_run_cut_off_past_its_deadline_keeps_its_steps(scene_of: SceneFactory)
     with scene_of() as scene:
         run_id = scene.add()
         with suppress(Killed):
-            scene.carry_out(run_id, Life(scene.calls().index("pool POST") + 2))
+            scene.carry_out(run_id, Life(1, of="pool POST", after=True))
         scene.end_lease(run_id)
         scene.store().change(run_id, lambda run: replace(run, expires_at=time.time() - 1))
         run = scene.carry_out(run_id)
@@ -350,11 +358,11 @@ def test_a_run_ends_with_its_budget(scene_of: SceneFactory) -> None:
 def test_a_budget_counts_what_earlier_attempts_have_used(scene_of: SceneFactory) -> None:
     with scene_of([CODE, CODE, END]) as scene:
         two_calls = scene.carry_out(scene.add(max_turns=2)).usage.total_tokens
-        calls = scene.calls()
+        scene.forget()
         run_id = scene.add(token_budget=two_calls)
         with suppress(Killed):
             # At the second execution.
-            scene.carry_out(run_id, Life(calls.index("pool POST", calls.index("pool POST") + 1) + 1))
+            scene.carry_out(run_id, Life(2, of="pool POST"))
         scene.end_lease(run_id)
         run = scene.carry_out(run_id)
     assert (run.status, run.attempts, run.usage.total_tokens) == ("budget", 2, two_calls)
@@ -464,7 +472,7 @@ def test_a_poisoned_run_that_has_its_reply_ends_by_it(scene_of: SceneFactory) ->
     with scene_of() as scene:
         run_id = scene.add()
         with suppress(Killed):
-            scene.carry_out(run_id, Life(scene.calls().index("put", 2) + 1, after=True))
+            scene.carry_out(run_id, Life(2, of="put", after=True))
         scene.end_lease(run_id)
         assert scene.run(run_id).status == "running"
         fail_poisoned(run_id, scene.store(), scene.settings)
@@ -487,8 +495,10 @@ def test_a_reply_that_is_too_large_fails_the_run_at_once(
 ) -> None:
     monkeypatch.setattr("shared.run_store.REPLY_BYTES_MAX", 10)
     with scene_of() as scene:
-        run = scene.carry_out(scene.add())
+        run = scene.carry_out(scene.add(callback=Callback(URL)))
     assert (run.status, (run.problem or {})["code"], len(run.steps)) == ("failed", "storage_limit_exceeded", 3)
+    ((_, body),) = scene.delivered
+    assert (body["status"], body["problem"]["code"], body["result"]) == ("failed", "storage_limit_exceeded", "")
 
 
 def test_two_deliveries_at_once_carry_a_run_out_once(scene_of: SceneFactory) -> None:
