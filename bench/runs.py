@@ -21,7 +21,7 @@ from typing import Any
 
 from bench.counted_model import CountedModel, task_message, task_name
 from bench.measure import Connection, Figure, machine, milliseconds, percentile, show, show_head
-from bench.run_soak import TURNS, Caller, Soak, counted_stack, marking_script, soak
+from bench.run_soak import EXECUTIONS, TURNS, Caller, Soak, counted_stack, marking_script, soak
 from bench.storage_calls import counted
 from local.azurite.running import running_azurite
 from local.stack import Stack
@@ -33,7 +33,7 @@ CONCURRENCIES = (1, 4, 16, 32, 64, 96)
 POLLING_MS = 2000.0
 SHORT = ["```python\nprint(6 * 7)\n```", "It is 42.\n\nTERMINATE"]
 NO_WORKER = {"AzureWebJobs.carry_out_run.Disabled": "1"}
-LEASE_SECONDS, TOGETHER_SECONDS = 600, 900.0
+LEASE_SECONDS, TOGETHER_SECONDS, SOAK_SECONDS = 600, 900.0, 3000.0
 
 
 def post(host: Connection, number: int, **fields: Any) -> dict[str, Any]:
@@ -177,8 +177,9 @@ def print_soak(wanted: Soak) -> int:
     outcome = soak(wanted)
     executed = sum(map(len, outcome.marks.values()))
     print(f"ended: {dict(outcome.statuses)}; recorded: {outcome.recorded}; {outcome.seconds:.0f} s")
-    print(f"model calls: {outcome.model_calls}, of which needed {TURNS * wanted.runs}")
-    print(f"executions: {executed}, of which needed {2 * wanted.runs}; tasks with one done twice: {outcome.twice}")
+    needed = TURNS * wanted.runs
+    print(f"model calls: {outcome.model_calls}; needed {needed}; cut off and made again {outcome.model_calls - needed}")
+    print(f"executions: {executed}; needed {EXECUTIONS * wanted.runs}; tasks with one done twice: {outcome.twice}")
     whole = outcome.statuses == {"completed": wanted.runs} and outcome.recorded == wanted.runs
     return 0 if whole and not outcome.twice else 1
 
@@ -192,7 +193,10 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=4)
     options = parser.parse_args()
     if options.soak:
-        return print_soak(Soak(options.runs, options.kills, options.seed, pause_seconds=12.0, timeout_seconds=3000.0))
+        wanted = Soak(
+            options.runs, options.kills, options.seed, 1.0, 0.3, pause_seconds=12.0, timeout_seconds=SOAK_SECONDS
+        )
+        return print_soak(wanted)
     show_head()
     show(accepting())
     show(picking_up())

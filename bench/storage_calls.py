@@ -16,7 +16,7 @@ from local.azurite import ACCOUNT, KEY
 
 REPLY_SECONDS = 60
 _HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "content-length"})
-_ID = re.compile(r"[0-9a-f]{32,}|\d{6,}[^/]*")
+_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32,}|\d{6,}[^/]*")
 
 
 @dataclass
