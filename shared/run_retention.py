@@ -1,7 +1,7 @@
 """Deletes runs that ended some time ago, and what posts that failed have left.
 
-By the blobs' own times, so that only what is old enough is read. A run's record goes last, and what has no record is
-found too: a deletion that is cut off is finished by the next one.
+By the blobs' own times, so that only what is old enough is read. A run's record goes first, so that nobody meets half a
+run, and what has no record is found too: a deletion that is cut off is finished by the next one.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def delete_ended_before(storage: Storage, load: Callable[[str], Stored | None], 
         if stored is not None:
             storage.delete(names.index(stored.run))
             deleted += 1
-        for name in sorted((entry.name for entry in group), key=lambda name: name == names.record(run_id)):
+        for name in sorted((entry.name for entry in group), key=lambda name: name != names.record(run_id)):
             storage.delete(name)
     _delete_unused(storage, load, _old(storage, names.OWNERS, epoch, limit))
     _delete_unused(storage, load, _old(storage, names.KEYS, epoch, limit))
@@ -70,8 +70,7 @@ def _old(storage: Storage, prefix: str, epoch: float, limit: int) -> Iterator[st
 def _delete_unused(storage: Storage, load: Callable[[str], Stored | None], found: Iterator[str]) -> None:
     """Deletes entries of lists, and keys, that lead to no run."""
     for name in found:
-        stored = load(names.run_id_of(name) or _claimed(storage, name))
-        if stored is None or (name.startswith(names.OWNERS) and names.index(stored.run) != name):
+        if load(names.run_id_of(name) or _claimed(storage, name)) is None:
             storage.delete(name)
 
 

@@ -236,12 +236,8 @@ class RunStore:
             raise
         with ThreadPoolExecutor(_READERS) as readers:
             found = readers.map(self.load, (names.run_id_of(entry.name) for entry in page.entries))
-            # An entry without its run, or with another time, is what a post that failed has left.
-            runs = [
-                stored.run
-                for stored, entry in zip(found, page.entries, strict=True)
-                if stored is not None and names.index(stored.run) == entry.name
-            ]
+            # An entry without its run is what a post that failed has left.
+            runs = [stored.run for stored in found if stored is not None]
         return runs, base64.urlsafe_b64encode(page.marker.encode()).decode("ascii") if page.marker else None
 
     def delete_ended_before(self, epoch: float, limit: int) -> int:

@@ -10,6 +10,8 @@ from shared.settings import Settings
 from shared.storage import Storage
 from tests.scripted_server import Answer
 
+# The port is privileged: nothing listens there.
+NOBODY = "http://127.0.0.1:1"
 SIGNATURE = "c2VjcmV0LXNpZ25hdHVyZQ"
 
 

@@ -174,6 +174,19 @@ def test_a_storage_that_is_away_for_longer_than_the_lease_lasts_costs_it(storage
         assert lease.lost.wait(10)
 
 
+def test_a_lease_lasts_from_its_last_renewal(storage: Storage) -> None:
+    now = 1000.0
+    renewals = Renewals(storage)
+    with renewals.lease(clock=lambda: now) as lease:
+        now += SECONDS - 1
+        # The second one has begun after the clock was put forward.
+        renewals.wait_for(3)
+        renewals.failing.set()
+        now += 2
+        renewals.wait_for(3)
+        assert not lease.lost.is_set()
+
+
 def test_a_lease_that_cannot_be_given_back_does_not_undo_the_work(storage: Storage) -> None:
     # Put, acquire, release.
     failing = StorageThatFails(storage, 3, StorageUnreachable())

@@ -122,12 +122,23 @@ def test_what_a_failed_post_has_left_goes_whichever_call_failed(storage: Storage
     assert number == 5
 
 
+def test_what_a_post_that_is_under_way_has_made_stays(storage: Storage) -> None:
+    # Key, entry and file are there, the record is not yet.
+    failing = StorageThatFails(storage, 4, Crash())
+    with pytest.raises(Crash):
+        RunStore(failing.as_storage()).create(new_run(files=("a",)), {"a": b"1"}, KEY)
+    before = names(storage)
+    assert len(before) == 3
+    RunStore(storage).delete_ended_before(time.time() - 3600, 10)
+    assert names(storage) == before
+
+
 def test_a_deletion_that_is_cut_off_anywhere_is_finished_by_the_next(storage: Storage) -> None:
     number, failed, calls = 0, True, 0
     while failed:
         number += 1
         store = RunStore(storage)
-        whole(store, status="completed")
+        run = whole(store, status="completed")
         failing = StorageThatFails(storage, number, Crash())
         try:
             RunStore(failing.as_storage()).delete_ended_before(later(), 10)
@@ -136,6 +147,7 @@ def test_a_deletion_that_is_cut_off_anywhere_is_finished_by_the_next(storage: St
         else:
             failed = False
         calls = len(failing.calls)
+        assert store.load(run.run_id) is None or store.reply(run.run_id) == b"{}"
         store.delete_ended_before(later(), 10)
         assert names(storage) == set()
     # Three lists; the record read; entry, two files, reply, lease and record deleted; the key read, its run looked

@@ -27,11 +27,9 @@ from shared.errors import (
 from shared.settings import Settings
 from shared.storage import ATTEMPTS, Page, Storage
 from tests.scripted_server import Answer, scripted_server
-from tests.storage_accounts import answering, storage_at
+from tests.storage_accounts import NOBODY, answering, storage_at
 
 MINUTE = 60
-# The port is privileged: nothing listens there.
-NOBODY = "http://127.0.0.1:1"
 
 
 @pytest.fixture
