@@ -341,3 +341,13 @@ def test_an_execution_that_is_found_counts_as_one_that_a_loss_takes_away() -> No
         assert execution.stdout == "42"
         taken.run("1")
     assert ["the session was lost" in note for note in taken.take_notes()] == [True]
+
+
+def test_an_execution_that_is_found_in_another_container_tells_of_the_loss() -> None:
+    with scripted_pool(
+        POST_executions=ended(x_ms_session_guid="one"), GET_executions=ended("42", x_ms_session_guid="two")
+    ) as server:
+        lost = session(server)
+        lost.run("x = 1")
+        lost.find_execution("id")
+    assert ["the session was lost" in note for note in lost.take_notes()] == [True]
