@@ -6,9 +6,9 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from shared.errors import InvalidRequest
 from shared.file_names import check_file_name
@@ -21,13 +21,27 @@ MAX_TURNS: int = Settings.__dataclass_fields__["chat_max_turns"].metadata["bound
 _HOST_PARAMETERS = frozenset({"code", "clientid"})
 
 
+BASE64_PATTERN = r"^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
+
+
+def _whole(value: object) -> object:
+    """JSON knows one kind of number: 3.0 is as whole as 3."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+WholeNumber = Annotated[int, BeforeValidator(_whole)]
+
+
 class InputFile(BaseModel):
     """A file that comes with a request."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     name: str = Field(description="Name without a path.", json_schema_extra={"minLength": 1, "maxLength": 255})
-    content: str = Field(description="The bytes in base64 (RFC 4648).", json_schema_extra={"contentEncoding": "base64"})
+    content: str = Field(
+        description="The bytes in base64 (RFC 4648).",
+        json_schema_extra={"contentEncoding": "base64", "pattern": BASE64_PATTERN},
+    )
 
 
 class ChatRequest(BaseModel):
@@ -42,7 +56,7 @@ class ChatRequest(BaseModel):
         description="Go on in the session of an earlier reply.",
         json_schema_extra={"pattern": SESSION_ID_PATTERN.replace(r"\Z", "$")},
     )
-    max_turns: int | None = Field(
+    max_turns: WholeNumber | None = Field(
         default=None,
         description=f"Most turns, 1 to {MAX_TURNS}.",
         json_schema_extra={"minimum": 1, "maximum": MAX_TURNS},

@@ -6,16 +6,16 @@ that stands in the table here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import TypeAdapter
 
 from shared import VERSION, reply_shapes
-from shared.chat_request import MAX_TURNS, ChatRequest
+from shared.chat_request import ChatRequest
 from shared.run_api import LIST_LIMIT, LIST_LIMIT_MAX, WAIT_SECONDS_MAX
-from shared.run_links import ROUTE_PREFIX
+from shared.run_links import ROUTE_PREFIX, RUN_ID_PATTERN
 from shared.run_request import RunRequest
 from shared.settings import Settings
 
@@ -61,6 +61,7 @@ class Operation:
         keyed: whether a function key is needed.
         body: the model of the request's body.
         parameters: in path, query and header.
+        query_of: a model whose plain fields are parameters of the query too.
     """
 
     path: str
@@ -72,12 +73,14 @@ class Operation:
     keyed: bool = True
     body: str = ""
     parameters: Sequence[Json] = ()
+    query_of: str = ""
 
-    def document(self) -> Json:
-        """Its entry in an OpenAPI 3.1 document."""
+    def document(self, schemas: Json) -> Json:
+        """Its entry in an OpenAPI 3.1 document with these schemas."""
         entry: Json = {"operationId": self.name, "summary": self.summary, "responses": self._responses()}
-        if self.parameters:
-            entry["parameters"] = [dict(parameter) for parameter in self.parameters]
+        parameters = [*self.parameters, *(_query(schemas[self.query_of]) if self.query_of else ())]
+        if parameters:
+            entry["parameters"] = parameters
         if self.body:
             entry["requestBody"] = {"required": True, "content": {_JSON: {"schema": _ref(self.body)}}}
         if self.keyed:
@@ -123,7 +126,24 @@ def _parameter(place: str, name: str, description: str, schema: Json, *, require
     return {"name": name, "in": place, "description": description, "required": required, "schema": schema}
 
 
-_RUN_ID = _parameter("path", "run_id", "Of the reply that accepted the run.", {"type": "string"}, required=True)
+def _query(model: Json) -> Iterator[Json]:
+    """A model's fields as parameters, as far as a query can hold them: one value each, and no null."""
+    for name, row in model["properties"].items():
+        if row.get("type") == "array":
+            continue
+        (schema,) = (option for option in row.get("anyOf", [row]) if option != {"type": "null"})
+        schema = {word: value for word, value in {**schema, **row}.items() if word in _PARAMETER_WORDS}
+        yield _parameter("query", name, row["description"], schema, required=name in model["required"])
+
+
+_PARAMETER_WORDS = ("type", "minimum", "maximum", "minLength", "maxLength", "pattern")
+_RUN_ID = _parameter(
+    "path",
+    "run_id",
+    "Of the reply that accepted the run.",
+    {"type": "string", "pattern": f"^{RUN_ID_PATTERN}$"},
+    required=True,
+)
 _TOKEN = _parameter(
     "query", "token", "Opens this run; part of its status_url. Its owner by App Service needs none.", {"type": "string"}
 )
@@ -154,12 +174,7 @@ OPERATIONS = (
         "Answer one task: the tutorial's form",
         {200: "ChatReply"},
         (400, 413, 424, *_READS),
-        parameters=(
-            _parameter("query", "message", "The task in plain words.", {"type": "string"}, required=True),
-            _parameter("query", "session_id", "Go on in the session of an earlier reply.", {"type": "string"}),
-            _parameter("query", "max_turns", "Most turns.", {"type": "integer", "minimum": 1, "maximum": MAX_TURNS}),
-            _parameter("query", "deadline_seconds", "Time for the answer.", {"type": "number", "minimum": 1}),
-        ),
+        query_of="ChatRequest",
     ),
     Operation(
         "/runs",
@@ -249,15 +264,16 @@ def openapi(settings: Settings, base: str = "") -> Json:
         settings: with the limits that it names.
         base: the app's address; empty where it is not known.
     """
+    schemas = _schemas(settings)
     paths: Json = {}
     for operation in OPERATIONS:
-        paths.setdefault(operation.path, {})[operation.method] = operation.document()
+        paths.setdefault(operation.path, {})[operation.method] = operation.document(schemas)
     return {
         "openapi": "3.1.0",
         "info": _info(),
         "servers": [{"url": f"{base}/{ROUTE_PREFIX}"}],
         "paths": paths,
-        "components": {"schemas": _schemas(settings), "securitySchemes": dict(_KEY)},
+        "components": {"schemas": schemas, "securitySchemes": dict(_KEY)},
     }
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from pydantic import Field
 
-from shared.chat_request import ChatRequest
+from shared.chat_request import ChatRequest, WholeNumber
 from shared.errors import InvalidRequest
 from shared.settings import Settings
 
@@ -30,7 +30,7 @@ class RunRequest(ChatRequest):
         description="Where the reply is posted once the run has ended.",
         json_schema_extra={"format": "uri", "minLength": 1, "maxLength": CALLBACK_URL_CHARACTERS_MAX},
     )
-    max_total_tokens: int | None = Field(
+    max_total_tokens: WholeNumber | None = Field(
         default=None,
         description="Most tokens of all model calls together; the run ends after the call that goes over.",
         json_schema_extra={"minimum": 1},

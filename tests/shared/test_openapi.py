@@ -125,6 +125,14 @@ def test_the_documents_say_where_the_app_is_and_follow_no_foreign_name(monkeypat
     assert (document["host"], document["schemes"], document["basePath"]) == ("app.azurewebsites.net", ["https"], "/api")
 
 
+def test_the_query_form_of_a_chat_has_the_bounds_of_its_body() -> None:
+    rows = {row["name"]: row for row in DOCUMENT["paths"]["/chat"]["get"]["parameters"]}
+    assert set(rows) == {"message", "session_id", "max_turns", "deadline_seconds"}
+    assert {name for name, row in rows.items() if row["required"]} == {"message"}
+    assert rows["max_turns"]["schema"] == {"type": "integer", "minimum": 1, "maximum": 50}
+    assert (rows["deadline_seconds"]["schema"]["maximum"], rows["message"]["schema"]["maxLength"]) == (200, 32_000)
+
+
 def test_a_designer_in_a_browser_may_read_them() -> None:
     assert {get(path).headers["Access-Control-Allow-Origin"] for path in ("openapi.json", "swagger.json")} == {"*"}
 
@@ -150,6 +158,8 @@ def test_problems_are_as_the_document_says() -> None:
         ({"message": " "}, False),
         ({}, False),
         ({"message": "x", "max_turns": 51}, False),
+        ({"message": "x", "files": [{"name": "a", "content": "MSwyCg=="}]}, True),
+        ({"message": "x", "files": [{"name": "a", "content": "MSwyCg"}]}, False),
         ({"message": "x", "deadline_seconds": 0}, False),
         ({"message": "x", "session_id": "a/b"}, False),
         ({"message": "x", "other": 1}, False),
