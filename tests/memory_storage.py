@@ -17,11 +17,15 @@ class MemoryStorage(Storage):
         queue: the messages that were sent.
         operations: what was asked, and of which blob.
         failing: operations that fail, by name, with what they raise.
+        now: when blobs are written, in seconds since the epoch.
         before: called with an operation and its blob's name: a test's way to let something happen meanwhile.
     """
 
     def __init__(self) -> None:
         self.blobs: dict[str, tuple[bytes, int]] = {}
+        self.now = 0.0
+        self._times: dict[str, float] = {}
+        self._leases: dict[str, str] = {}
         self.queue: list[str] = []
         self.operations: list[tuple[str, str]] = []
         self.failing: dict[str, StorageError] = {}
@@ -49,7 +53,7 @@ class MemoryStorage(Storage):
     def put(self, name: str, data: bytes) -> str | None:
         self._begin("put", name)
         with self._lock:
-            return self._keep(name, data)
+            return None if name in self._leases else self._keep(name, data)
 
     def delete(self, name: str) -> None:
         self._begin("delete", name)
@@ -60,8 +64,22 @@ class MemoryStorage(Storage):
         self._begin("page", prefix)
         with self._lock:
             names = sorted(name for name in self.blobs if name.startswith(prefix) and name >= (marker or ""))
-        entries = tuple(Entry(name, 0.0) for name in names[:limit])
+        entries = tuple(Entry(name, self._times[name]) for name in names[:limit])
         return Page(entries, names[limit] if len(names) > limit else None)
+
+    def acquire(self, name: str, seconds: int) -> str | None:
+        self._begin("acquire", name)
+        with self._lock:
+            return None if name in self._leases else self._leases.setdefault(name, f"lease of {name}")
+
+    def renew(self, name: str, lease_id: str) -> bool:
+        self._begin("renew", name)
+        return self._leases.get(name) == lease_id
+
+    def release(self, name: str, lease_id: str) -> None:
+        self._begin("release", name)
+        with self._lock:
+            self._leases.pop(name, None)
 
     def send(self, text: str, delay_seconds: int = 0) -> None:
         self._begin("send", text)
@@ -76,5 +94,6 @@ class MemoryStorage(Storage):
 
     def _keep(self, name: str, data: bytes) -> str:
         self._versions += 1
+        self._times[name] = self.now
         self.blobs[name] = (data, self._versions)
         return str(self._versions)
