@@ -162,6 +162,7 @@ class _Call:
             expires_at=now + (asked.deadline_seconds or self.settings.run_deadline_seconds),
             message=asked.message,
             session_id=asked.session_id or uuid.uuid4().hex,
+            session_is_new=asked.session_id is None,
             max_turns=asked.max_turns or self.settings.chat_max_turns,
             token_budget=asked.max_total_tokens or self.settings.run_max_tokens,
             files=tuple(files),

@@ -182,6 +182,7 @@ class _Work(HeldRun):
         return ChatTask(
             message=run.message,
             session_id=run.session_id,
+            session_is_new=run.session_is_new,
             caller=run.caller,
             max_turns=run.max_turns,
             files=self._store.files(self._run_id) if run.files else {},

@@ -49,6 +49,7 @@ class Run:
         expires_at: seconds since the epoch: the chat's deadline.
         message: the task in plain words.
         session_id: the session that it works in.
+        session_is_new: that was made for this run, so that nothing of an earlier conversation can be missing in it.
         max_turns: most messages of the writer.
         token_budget: the model is not called again once so many tokens are used; None for no limit.
         files: names of the files that came with the task; their contents lie beside the record.
@@ -74,6 +75,7 @@ class Run:
     max_turns: int
     token_hash: str = field(repr=False)
     token_budget: int | None = None
+    session_is_new: bool = False
     files: tuple[str, ...] = ()
     status: str = QUEUED
     steps: tuple[Step, ...] = field(default=(), repr=False)

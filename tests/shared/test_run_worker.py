@@ -236,6 +236,14 @@ def cut_off_once(
     assert all(body == scene.delivered[0][1] for _, body in scene.delivered), where
 
 
+@pytest.mark.parametrize("new", [True, False])
+def test_only_a_session_of_an_earlier_conversation_can_be_missed(new: bool, scene_of: SceneFactory) -> None:
+    with scene_of() as scene:
+        run = scene.carry_out(scene.add(session_is_new=new))
+    assert ("this session is new" in run.steps[1].content) is not new
+    assert ("GET session" in scene.pool.asked()) is not new
+
+
 @pytest.mark.parametrize("run_id", ["0" * 32, "", "../x"])
 def test_a_message_without_a_run_is_done_with(run_id: str, scene_of: SceneFactory) -> None:
     with scene_of() as scene:
