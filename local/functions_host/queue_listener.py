@@ -102,6 +102,7 @@ class QueueListener:
     def start(self) -> None:
         """Begins to listen, on the running event loop."""
         self._polling = asyncio.create_task(self._poll())
+        self._polling.add_done_callback(self._tell_failure)
 
     async def stop(self, grace_seconds: float) -> None:
         """Takes no more messages, and gives those back whose functions do not end in time.
@@ -156,8 +157,11 @@ class QueueListener:
 
     def _forget(self, task: asyncio.Task[None]) -> None:
         self._working.pop(task, None)
+        self._tell_failure(task)
+
+    def _tell_failure(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and task.exception():
-            _logger.error("A message of queue '%s' was left as it is.", self._queue.name, exc_info=task.exception())
+            _logger.error("Queue '%s': the listener has failed.", self._queue.name, exc_info=task.exception())
 
     async def _until_room(self) -> None:
         while len(self._working) > self._options.new_batch_threshold and not self._stopping.is_set():

@@ -9,8 +9,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
+from local.azurite import missing
+
 ROOT = Path(__file__).parents[2]
 BOUND_SECONDS = 60
+NO_AZURITE = missing()
+# In CI it has to be there.
+needs_azurite = pytest.mark.skipif(bool(NO_AZURITE) and not os.environ.get("CI"), reason=NO_AZURITE or "-")
 
 
 @contextmanager

@@ -15,15 +15,13 @@ from azure.core.exceptions import ResourceExistsError
 from azure.storage.blob import BlobServiceClient
 from azure.storage.queue import QueueClient
 
-from local.azurite import missing
 from local.part import Part, PartFailed
+from tests.local.commands import needs_azurite
 from tests.processes import all_gone, descendants, family
 
 ROOT = Path(__file__).parents[3]
 BOUND_SECONDS = 30
 COMMAND = [sys.executable, "-m", "local.azurite", "--with-parent"]
-NO_AZURITE = bool(missing()) and not os.environ.get("CI")
-needs_azurite = pytest.mark.skipif(NO_AZURITE, reason="Azurite is not installed")
 
 
 @contextmanager
