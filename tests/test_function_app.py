@@ -41,6 +41,14 @@ def test_the_worker_finds_its_routes() -> None:
     }
 
 
+def test_it_indexes_by_the_rules_of_the_official_worker() -> None:
+    code = (
+        "from pathlib import Path; from local.functions_host.indexing import index_functions\n"
+        "print(sorted(function.name for function in index_functions(Path('.'))))"
+    )
+    assert python(code) == str(sorted(trigger.name for trigger in TRIGGERS))
+
+
 def test_runs_come_from_a_queue_and_what_cannot_be_carried_out_from_another() -> None:
     queues = {trigger.name: trigger.binding for trigger in TRIGGERS if trigger.binding["type"] == "queueTrigger"}
     assert {name: row["queueName"] for name, row in queues.items()} == {

@@ -106,7 +106,6 @@ def test_a_run_goes_on_in_the_session_of_a_chat(stack: Stack) -> None:
     assert "42" in reply["result"]
 
 
-@pytest.mark.xfail(strict=True, reason="a run's record does not say that its session_id was made for it")
 def test_a_new_runs_session_has_lost_nothing(stack: Stack) -> None:
     reply = ended(started(stack, f"Run this:\n{CODE}")["status_url"])
     assert "session is new" not in json.dumps(reply["steps"])
