@@ -11,6 +11,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from shared import VERSION
@@ -95,32 +96,32 @@ def _chat(request: Request) -> Reply:
 
 def openapi(request: Request) -> Reply:
     """The API's document in OpenAPI 3.1."""
-    return answered(lambda: _document(request))
+    return answered(lambda: _document("3.1", request))
 
 
 def swagger(request: Request) -> Reply:
     """The API's document in OpenAPI 2.0, for Logic Apps."""
-
-    def convert() -> Reply:
-        from shared.swagger import swagger as converted
-
-        return _document(request, converted)
-
-    return answered(convert)
+    return answered(lambda: _document("2.0", request))
 
 
-def _document(request: Request, convert: Callable[[dict[str, Any]], dict[str, Any]] | None = None) -> Reply:
-    from shared.openapi import openapi as described
-
+def _document(version: str, request: Request) -> Reply:
     settings = current()
     try:
         base = base_url(request.headers, settings)
     except SettingError:
         # Only addresses that hold a token have to be ours beyond doubt.
         base = ""
-    document = described(settings, base)
     # There is no secret in it, and designers of workflows read it from a page.
-    return json_reply(200, convert(document) if convert else document, {"Access-Control-Allow-Origin": "*"})
+    headers = {"Content-Type": "application/json", "Access-Control-Allow-Origin": "*"}
+    return Reply(200, _described(version, settings, base), headers)
+
+
+@lru_cache(maxsize=8)
+def _described(version: str, settings: Settings, base: str) -> bytes:
+    from shared import openapi, swagger
+
+    document = openapi.openapi(settings, base)
+    return encoded(swagger.swagger(document) if version == "2.0" else document)
 
 
 def caller_of(headers: Mapping[str, str], settings: Settings) -> str:
