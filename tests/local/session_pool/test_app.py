@@ -73,6 +73,15 @@ def test_failed_code_is_a_successful_request() -> None:
     with_app(use)
 
 
+def test_failure_that_the_kernel_cannot_show_is_one_all_the_same() -> None:
+    async def use(call: Client) -> None:
+        await call.run("get_ipython().showtraceback = lambda *given, **named: None")
+        assert (await call.run("1 / 0"))["status"] == "Failed"
+        assert (await call.run("6 * 7"))["status"] == "Succeeded"
+
+    with_app(use)
+
+
 def test_output_limit_and_timeout() -> None:
     async def use(call: Client) -> None:
         code = "print('x' * 9999)"
