@@ -36,7 +36,7 @@ def argument_parser(description: str, *, default_port: int = 0) -> argparse.Argu
         default_port: the port without `--port`; 0 lets the system choose.
     """
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--port", type=int, default=default_port, help="port on 127.0.0.1; 0 lets the system choose")
+    parser.add_argument("--port", type=_port, default=default_port, help="port on 127.0.0.1; 0 lets the system choose")
     parser.add_argument("--with-parent", action="store_true", help="end when standard input closes")
     return parser
 
@@ -144,3 +144,10 @@ def _stop_when_input_closes(server: uvicorn.Server) -> None:
     while os.read(sys.stdin.fileno(), 4096):
         pass
     server.should_exit = True
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65535:
+        raise ValueError
+    return port

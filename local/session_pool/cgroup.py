@@ -1,7 +1,9 @@
 """Control groups: limits on all of a container's processes together, where this process may make groups.
 
 Only root usually may. Version 1 (a hierarchy for each controller) was tried; version 2 is written by the kernel's
-documentation (admin-guide/cgroup-v2) and not tried.
+documentation (admin-guide/cgroup-v2) and not tried. There a group that has processes of its own passes no controllers
+on. This process therefore moves into a group below the one that it was started in, and stays there; it has to have
+been alone in it, as `systemd-run --scope -p Delegate=yes` makes sure.
 """
 
 from __future__ import annotations
@@ -13,8 +15,10 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 
-_MOUNT = Path("/sys/fs/cgroup")
+MOUNT = Path("/sys/fs/cgroup")
+OWN_GROUPS = Path("/proc/self/cgroup")
 _PREFIX = "session-pool-"
+_EMULATOR = "session-pool-emulator"
 _GONE_SECONDS = 2.0
 
 
@@ -38,6 +42,9 @@ class ControlGroup:
                 self._folders.append(folder)
                 for file, value in files.items():
                     (folder / file).write_text(str(value), "ascii")
+                swap = folder / "memory.swap.max"
+                if swap.exists():
+                    swap.write_text("0", "ascii")
         except OSError:
             self.remove()
             raise
@@ -75,19 +82,31 @@ def available() -> bool:
 
 def _controllers(memory_bytes: int, processes: int) -> Iterator[tuple[Path, Mapping[str, int]]]:
     own = _own_paths()
-    if (_MOUNT / "cgroup.controllers").exists():
-        parent = _MOUNT / own.get("", "").lstrip("/")
-        (parent / "cgroup.subtree_control").write_text("+pids +memory", "ascii")
+    if (MOUNT / "cgroup.controllers").exists():
+        parent = _passing_on(MOUNT / own.get("", "").lstrip("/"))
         yield parent, {"pids.max": processes, "memory.max": memory_bytes}
         return
-    yield _MOUNT / "pids" / own.get("pids", "").lstrip("/"), {"pids.max": processes}
-    yield _MOUNT / "memory" / own.get("memory", "").lstrip("/"), {"memory.limit_in_bytes": memory_bytes}
+    yield MOUNT / "pids" / own.get("pids", "").lstrip("/"), {"pids.max": processes}
+    yield MOUNT / "memory" / own.get("memory", "").lstrip("/"), {"memory.limit_in_bytes": memory_bytes}
+
+
+def _passing_on(own: Path) -> Path:
+    """The group below which others can be limited; this process leaves it where it is in it."""
+    if own.name == _EMULATOR:
+        return own.parent
+    passed_on = own / "cgroup.subtree_control"
+    if not {"pids", "memory"} <= set(passed_on.read_text("ascii").split()):
+        leaf = own / _EMULATOR
+        leaf.mkdir(exist_ok=True)
+        (leaf / "cgroup.procs").write_text(str(os.getpid()), "ascii")
+        passed_on.write_text("+pids +memory", "ascii")
+    return own
 
 
 def _own_paths() -> dict[str, str]:
     """This process's group in each hierarchy, by controller; the unified one is under the empty name."""
     paths = {}
-    for line in Path("/proc/self/cgroup").read_text("ascii").splitlines():
+    for line in OWN_GROUPS.read_text("ascii").splitlines():
         _, controllers, path = line.split(":", 2)
         for controller in controllers.split(","):
             paths[controller] = path

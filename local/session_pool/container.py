@@ -11,6 +11,7 @@ import shutil
 import signal
 import socket
 import tempfile
+import threading
 import uuid
 from collections.abc import Awaitable, Mapping, Sequence
 from pathlib import Path
@@ -18,13 +19,13 @@ from typing import Any, TypeVar
 
 from local.session_pool import launch
 from local.session_pool.launch import Isolation, Launched
+from local.session_pool.outcome import FORGED
 from local.session_pool.sandbox import DATA, HOME, SOCKETS
 
 START_SECONDS = 30.0
 STOP_SECONDS = 5.0
 SOCKETS_MAX = 16
 _T = TypeVar("_T")
-_FORGED = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 
 class ContainerLost(Exception):
@@ -123,6 +124,8 @@ class Container:
         self._one_at_a_time = asyncio.Lock()
         self._running: dict[int, asyncio.Future[int]] = {}
         self._data_handle = self._sockets_handle = -1
+        # A descriptor's number may name another session's directory as soon as it is closed.
+        self._closing = threading.Lock()
 
     @classmethod
     async def start(cls, folder: Path, isolation: Isolation) -> Container:
@@ -150,13 +153,14 @@ class Container:
         return self._listening is not None and not self._listening.done()
 
     def open_data(self) -> int:
-        """A descriptor of its directory of files; the caller closes it.
+        """A descriptor of its directory of files; the caller closes it. Any thread may ask.
 
         Raises:
-            OSError: code in the container has put something else in its place.
+            OSError: the container has ended, or code in it has put something else in the directory's place.
         """
         if self._sandboxed:
-            return os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=self._data_handle)
+            with self._closing:
+                return os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=self._data_handle)
         # In the service it is a mount, which code cannot remove.
         Path(self.data).mkdir(exist_ok=True)
         return os.open(self.data, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
@@ -167,8 +171,10 @@ class Container:
 
     def outward(self, value: Any) -> Any:
         """JSON that the code gave, with the path of the files as the caller knows it."""
+        if self._sandboxed:
+            return value
         text = json.dumps(value)
-        return value if self._sandboxed or self.data not in text else json.loads(text.replace(self.data, DATA))
+        return json.loads(text.replace(self.data, DATA)) if self.data in text else value
 
     def socket_folder(self) -> SocketFolder:
         """A new directory for sockets; the caller closes it.
@@ -229,9 +235,10 @@ class Container:
             self._writer.close()
         if self._control is not None:
             self._control.close()
-        for handle in {self._data_handle, self._sockets_handle} - {-1}:
-            os.close(handle)
-        self._data_handle = self._sockets_handle = -1
+        with self._closing:
+            for handle in {self._data_handle, self._sockets_handle} - {-1}:
+                os.close(handle)
+            self._data_handle = self._sockets_handle = -1
         await asyncio.to_thread(shutil.rmtree, self._root, ignore_errors=True)
 
     async def _start(self, isolation: Isolation) -> None:
@@ -265,13 +272,14 @@ class Container:
         try:
             while line := await reports.readline():
                 self._hear(json.loads(line))
-        except (ConnectionError, *_FORGED):
+        except (ConnectionError, *FORGED):
             # Code in the container may have got hold of the socket.
             pass
-        for ended in self._running.values():
-            ended.set_result(-signal.SIGKILL)
-        self._running.clear()
-        self._reply_to_start(ContainerLost("the container has ended"))
+        finally:
+            for ended in self._running.values():
+                ended.set_result(-signal.SIGKILL)
+            self._running.clear()
+            self._reply_to_start(ContainerLost("the container has ended"))
 
     def _hear(self, report: Mapping[str, Any]) -> None:
         if "started" in report:

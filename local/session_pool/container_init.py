@@ -1,10 +1,10 @@
 """The first process of a container: starts what the emulator asks for, and takes everything along when it ends.
 
 It runs under the sessions' own interpreter, in the sandbox where there is one, and needs the standard library
-only. Requests and reports are lines of JSON over the socket whose number is the first argument; the second says
-`adopt` where no sandbox ends what leaves its process group:
+only. Requests and reports are lines of JSON over the socket whose number is the argument:
 
     {"limits": {"NPROC": 256, ...}}                     once, before the first start
+    {"alone": true}                                     from now on, what a process leaves running ends with it
     {"start": [...], "cwd": ..., "env": {...}}          with the descriptors of its three streams
     {"kill": pid}                                       the process and its group
     <- {"started": pid} or {"failed": reason}           to each start
@@ -22,6 +22,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Container
 
 REQUEST_BYTES_MAX = 1 << 20
 PARENT_VARIABLE = "JPY_PARENT_PID"
@@ -35,6 +36,7 @@ class Init:
     def __init__(self, control: socket.socket) -> None:
         self._control = control
         self._children: dict[int, subprocess.Popen[bytes]] = {}
+        self._alone = False
         self._buffer = b""
         self._descriptors: list[int] = []
 
@@ -62,17 +64,25 @@ class Init:
         """Ends every process that was started, and those that they have started."""
         for pid in list(self._children):
             self._kill_group(pid)
+        self._children.clear()
+        self._end_others()
+
+    def _end_others(self) -> None:
+        """Ends what this process has not started itself, or started and no longer knows."""
         # Those that left their group become children of this process when their parents end.
         for _ in range(KILL_ROUNDS):
-            orphans = _children_of(os.getpid())
-            if not orphans:
+            others = _below(os.getpid(), self._children.keys())
+            if not others:
                 return
-            for pid in orphans:
+            killed = []
+            for pid in others:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGKILL)
-            for _ in orphans:
+                    killed.append(pid)
+            for pid in killed:
+                # Fails for children's children, which are adopted and found again in the next round.
                 with contextlib.suppress(ChildProcessError):
-                    os.waitpid(-1, 0)
+                    os.waitpid(pid, 0)
 
     def _take(self) -> bool:
         data, descriptors, _, _ = socket.recv_fds(self._control, 65536, 8)
@@ -92,6 +102,7 @@ class Init:
                 resource.setrlimit(kind, (most, most))
         if "kill" in request:
             self._kill_group(request["kill"])
+        self._alone = self._alone or "alone" in request
         if "start" in request:
             self._start(request)
 
@@ -131,6 +142,8 @@ class Init:
                 # What it has left behind in its group would go on without anybody to stop it.
                 self._kill_group(pid)
                 del self._children[pid]
+                if self._alone:
+                    self._end_others()
                 self._say({"ended": pid, "code": child.returncode})
 
     def _kill_group(self, pid: int) -> None:
@@ -143,14 +156,19 @@ class Init:
             self._control.sendall(json.dumps(report).encode() + b"\n")
 
 
-def _children_of(pid: int) -> list[int]:
-    found = []
+def _below(pid: int, known: Container[int]) -> list[int]:
+    """The processes below one, those that are known and theirs left out; none where there is no /proc."""
+    children: dict[int, list[int]] = {}
     for name in os.listdir("/proc") if os.path.isdir("/proc") else []:
         if name.isdigit():
             with contextlib.suppress(OSError), open(f"/proc/{name}/stat", "rb") as file:
                 # The second field, the program's name in parentheses, may hold spaces.
-                if int(file.read().rpartition(b")")[2].split()[1]) == pid:
-                    found.append(int(name))
+                children.setdefault(int(file.read().rpartition(b")")[2].split()[1]), []).append(int(name))
+    found, todo = [], [pid]
+    while todo:
+        below = [child for child in children.get(todo.pop(), []) if child not in known]
+        found += below
+        todo += below
     return found
 
 
@@ -164,8 +182,7 @@ def _adopt_orphans() -> None:
 
 def main() -> None:
     """Serves the socket named on the command line."""
-    if "adopt" in sys.argv[2:]:
-        _adopt_orphans()
+    _adopt_orphans()
     init = Init(socket.socket(fileno=int(sys.argv[1])))
     try:
         init.serve()

@@ -131,6 +131,11 @@ def path_invalid() -> Refusal:
     )
 
 
+def disk_full() -> Refusal:
+    """507: the session's disk has no room for the file. What the service answers is not published: an assumption."""
+    return Refusal(507, "InsufficientStorage", "The session has no room for the file.")
+
+
 def too_large() -> Refusal:
     """413: an upload over 128 MB."""
     return Refusal(413, "FileTooLarge", "The file is larger than 128 MB.")

@@ -6,6 +6,7 @@ its parent without following links.
 
 from __future__ import annotations
 
+import errno
 import mimetypes
 import os
 import re
@@ -22,6 +23,9 @@ LISTED_MAX = 10_000
 DEPTH_MAX = 20
 _NAME = re.compile(r"[\w\- .@$&=;,#%^()]{1,255}")
 _COPY_BYTES = 1 << 20
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# Its container has been stopped since the session was looked up.
+_GONE = (errno.EBADF, errno.ENOENT)
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,7 @@ class SessionFiles:
         """Stores a file; one of that name is replaced as a whole.
 
         Raises:
-            Refusal: the path is not allowed, or the file is larger than 128 MB.
+            Refusal: the path is not allowed, the file is larger than 128 MB, or the session has no room for it.
         """
         target_name = _name(name)
         with self._opened(_parts(directory), create=True) as handle:
@@ -132,7 +136,7 @@ class SessionFiles:
         try:
             handle = self._open_root()
         except OSError as error:
-            raise errors.path_invalid() from error
+            raise errors.no_session() if error.errno in _GONE else errors.path_invalid() from error
         try:
             for part in parts:
                 if create:
@@ -145,7 +149,7 @@ class SessionFiles:
         except (FileNotFoundError, NotADirectoryError):
             raise errors.file_not_found() from None
         except OSError as error:
-            raise errors.path_invalid() from error
+            raise errors.disk_full() if error.errno in _FULL else errors.path_invalid() from error
         finally:
             os.close(handle)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import json
 import queue
 import secrets
@@ -12,18 +13,46 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import zmq
 from jupyter_client.asynchronous.client import AsyncKernelClient
 
-from local.session_pool.container import Container, Process, SocketFolder
-from local.session_pool.outcome import ABORTED, Outcome, timeout_text, value_of, without_colours
+from local.session_pool.container import Container, ContainerLost, Process, SocketFolder
+from local.session_pool.outcome import (
+    ABORTED,
+    FORGED,
+    PICTURE_LENGTH_MAX,
+    RESULT_LENGTH_MAX,
+    TOO_LARGE,
+    Outcome,
+    result_of,
+    timeout_text,
+    without_colours,
+)
 
 READY_SECONDS = 60.0
 INTERRUPT_GRACE_SECONDS = 2.0
 # A frame of its own would be enough, but a dead kernel sends none: the wait is cut to look at the process.
 POLL_SECONDS = 0.25
 _STARTUP = Path(__file__).with_name("kernel_startup.py")
-# What becomes of a message that code in the kernel has sent in its place, of any form.
-_FORGED = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+# A reply without the last of its output means that output was too large to be received.
+SILENT_POLLS = 4
+# What is larger is not decoded; what is larger still is not even received, and few messages at a time are.
+MESSAGE_BYTES_MAX = 16 << 20
+FRAME_BYTES_MAX = 32 << 20
+MESSAGES_WAITING_MAX = 16
+# What waits longer is the session's own memory's burden: the kernel would drop what comes after a thousand messages.
+_PATIENCE = """
+def _wait():
+    import zmq
+    thread = get_ipython().kernel.iopub_thread
+    thread.schedule(lambda: thread.socket.setsockopt(zmq.SNDHWM, 0))
+
+
+_wait()
+del _wait
+"""
+_HEADERS_BYTES_MAX = 1 << 16
+_OUTPUT_LOST = "Output that was too large has been left out.\n"
 _CHANNELS = ("shell", "iopub", "stdin", "control", "hb")
 _RESULT_TYPE = "application/x-session-result"
 
@@ -63,10 +92,13 @@ class Kernel:
         try:
             outside: Any = {**description, "ip": str(sockets.path / "k")}
             client.load_connection_info(outside)
+            # It would otherwise be for the emulator to hold what nobody has asked for yet.
+            client.context.setsockopt(zmq.RCVHWM, MESSAGES_WAITING_MAX)
+            client.context.setsockopt(zmq.MAXMSGSIZE, FRAME_BYTES_MAX)
             client.start_channels(stdin=False, hb=False)
-            await client.wait_for_ready(timeout=READY_SECONDS)
+            await _ready(client, process)
             installed = await kernel.execute(
-                _STARTUP.read_text("utf-8"), timeout_seconds=READY_SECONDS, stream_length=0
+                _STARTUP.read_text("utf-8") + _PATIENCE, timeout_seconds=READY_SECONDS, stream_length=0
             )
             if not installed.succeeded:
                 raise RuntimeError("The kernel's start-up code failed.")
@@ -125,7 +157,7 @@ class Kernel:
         try:
             state = await self._read(request, output, until)
             if state == "idle":
-                await self._drop_replies()
+                await self._settle(request, output)
             return state
         finally:
             self._following = False
@@ -133,26 +165,73 @@ class Kernel:
                 self._disconnect()
 
     async def _read(self, request: str, output: _Output, until: float) -> str:
+        silent = 0
         while True:
             left = until - time.monotonic()
             if left <= 0:
                 return "timeout"
             try:
-                message = await self._client.get_iopub_msg(timeout=min(left, POLL_SECONDS))
+                message = await self._output(min(left, POLL_SECONDS))
                 if message["parent_header"].get("msg_id") == request and output.take(message):
                     return "idle"
             except queue.Empty:
                 if not self.alive:
                     return "dead"
-            except _FORGED:
+                silent = silent + 1 if silent or await self._replied(request, output) else 0
+                if silent > SILENT_POLLS:
+                    output.lose()
+                    return await self._reconnected()
+            except FORGED:
                 continue
 
-    async def _drop_replies(self) -> None:
-        # All that they say has come over the output channel too; unread, they would pile up.
-        for channel in (self._client.shell_channel, self._client.control_channel):
-            while await channel.msg_ready():
-                with suppress(*_FORGED):
-                    await channel.get_msg(timeout=0)
+    async def _reconnected(self) -> str:
+        # The library ends the connection over which too large a message came, and makes no other.
+        url, socket = self._client._make_url("iopub"), self._client.iopub_channel.socket
+        with suppress(zmq.ZMQError):
+            socket.disconnect(url)
+        socket.connect(url)
+        try:
+            await _ready(self._client, self._process)
+        except (ContainerLost, RuntimeError):
+            await self._process.kill()
+            return "dead"
+        return "idle"
+
+    async def _output(self, seconds: float) -> dict[str, Any]:
+        """The next message of the output channel; the content of one that is too large is None."""
+        socket, session = self._client.iopub_channel.socket, self._client.session
+        if not await socket.poll(round(seconds * 1000)):
+            raise queue.Empty
+        _, parts = session.feed_identities(await socket.recv_multipart())
+        # What is there already is received without a pause; other sessions are to have their turn.
+        await asyncio.sleep(0)
+        if sum(len(part) for part in parts) <= MESSAGE_BYTES_MAX:
+            message: dict[str, Any] = session.deserialize(parts)
+            return message
+        if len(parts[1]) + len(parts[2]) > _HEADERS_BYTES_MAX:
+            raise ValueError("no message of a kernel")
+        header, parent = session.unpack(parts[1]), session.unpack(parts[2])
+        return {"msg_type": header["msg_type"], "parent_header": parent, "content": None}
+
+    async def _replied(self, request: str, output: _Output) -> bool:
+        channel, found = self._client.shell_channel, False
+        while await channel.msg_ready():
+            with suppress(*FORGED):
+                reply = await channel.get_msg(timeout=0)
+                if reply["parent_header"]["msg_id"] == request and reply["msg_type"] == "execute_reply":
+                    found = True
+                    output.failed |= reply["content"]["status"] != "ok"
+        return found
+
+    async def _settle(self, request: str, output: _Output) -> None:
+        # Of an error that cannot be shown, such as one for want of memory, the reply alone tells. It is sent first.
+        if not await self._replied(request, output):
+            await self._client.shell_channel.socket.poll(round(POLL_SECONDS * 1000))
+            await self._replied(request, output)
+        # Unread, these would pile up.
+        while await self._client.control_channel.msg_ready():
+            with suppress(*FORGED):
+                await self._client.control_channel.get_msg(timeout=0)
 
     def _disconnect(self) -> None:
         self._client.stop_channels()
@@ -161,6 +240,21 @@ class Kernel:
     def _interrupt(self) -> None:
         channel = self._client.control_channel
         channel.send(self._client.session.msg("interrupt_request", {}))
+
+
+async def _ready(client: AsyncKernelClient, process: Process) -> None:
+    """Waits until a kernel answers, or its process ends."""
+    ended = asyncio.create_task(process.wait())
+    ready = asyncio.create_task(client.wait_for_ready(timeout=READY_SECONDS))
+    try:
+        await asyncio.wait({ended, ready}, return_when=asyncio.FIRST_COMPLETED)
+        if not ready.done():
+            raise ContainerLost("the kernel has ended")
+        await ready
+    finally:
+        for task in (ended, ready):
+            task.cancel()
+        await asyncio.gather(ended, ready, return_exceptions=True)
 
 
 _NO_RESULT: Any = object()
@@ -180,14 +274,27 @@ class _Output:
     def take(self, message: dict[str, Any]) -> bool:
         """Takes a message; true when it says that the kernel is idle again."""
         kind, content = message["msg_type"], message["content"]
-        if kind == "stream":
+        if content is None:
+            self._too_large(kind)
+        elif kind == "stream":
             self._stream(content["name"], content["text"])
         elif kind in ("execute_result", "display_data"):
             self._data(kind, content["data"])
         elif kind == "error":
             self.failed = True
-            self._stream("stderr", without_colours("\n".join(content["traceback"])))
-        return bool(kind == "status" and content["execution_state"] == "idle")
+            self._stream("stderr", without_colours("\n".join(content["traceback"])[: RESULT_LENGTH_MAX + self.limit]))
+        return bool(kind == "status" and content and content["execution_state"] == "idle")
+
+    def lose(self) -> None:
+        """Says that output is missing."""
+        self._stream("stderr", _OUTPUT_LOST)
+
+    def _too_large(self, kind: str) -> None:
+        if kind in ("execute_result", "display_data"):
+            self.result = self.text = TOO_LARGE
+            return
+        self.failed |= kind == "error"
+        self.lose()
 
     def _stream(self, name: str, text: str) -> None:
         if name == "stdout":
@@ -198,18 +305,14 @@ class _Output:
     def _data(self, kind: str, data: dict[str, Any]) -> None:
         picture = data.get("image/png")
         if isinstance(picture, str):
-            self.result = {"type": "image", "format": "png", "base64_data": picture.replace("\n", "")}
+            if len(picture) > PICTURE_LENGTH_MAX:
+                self.result = self.text = TOO_LARGE
+            else:
+                self.result = {"type": "image", "format": "png", "base64_data": picture.replace("\n", "")}
         elif kind == "execute_result":
-            self.result = _value(data)
-            self.text = str(data.get("text/plain", ""))
-
-
-def _value(data: dict[str, Any]) -> Any:
-    try:
-        return value_of(data[_RESULT_TYPE])
-    except (KeyError, TypeError, ValueError):
-        # No JSON form, or one that code in the session has forged.
-        return str(data.get("text/plain", ""))
+            self.text = str(data.get("text/plain", ""))[:RESULT_LENGTH_MAX]
+            # No JSON form is one that cannot be read.
+            self.result = result_of(data.get(_RESULT_TYPE, ""), self.text)
 
 
 def _connection() -> dict[str, Any]:

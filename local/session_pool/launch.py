@@ -30,12 +30,20 @@ class Isolation:
         sandboxed: in bubblewrap; otherwise plain processes of this user.
         network: the host's network is reachable from the sandbox.
         limits: of each container; they hold in the sandbox only.
+
+    Raises:
+        ValueError: one of the programs is installed where the sandbox may not look.
     """
 
     programs: tuple[str, ...]
     sandboxed: bool = True
     network: bool = False
     limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        # Told when the pool starts, not when its first session does.
+        if self.sandboxed:
+            sandbox.installed(self.programs)
 
 
 @dataclass
@@ -82,7 +90,7 @@ async def plain(isolation: Isolation, control: socket.socket) -> Launched:
         isolation: how containers are made.
         control: the socket that it serves.
     """
-    return await _started([*_command(isolation, str(INIT), control), "adopt"], [control.fileno()])
+    return await _started(_command(isolation, str(INIT), control), [control.fileno()])
 
 
 async def sandboxed(isolation: Isolation, control: socket.socket, name: str) -> Launched:

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from local.session_pool.container import Container, Process, SocketFolder
-from local.session_pool.outcome import ABORTED, Outcome, timeout_text, value_of
+from local.session_pool.outcome import ABORTED, RESULT_LENGTH_MAX, TOO_LARGE, Outcome, result_of, timeout_text, value_of
 
 READY_SECONDS = 30.0
 # What waits for a timer or the network cannot be interrupted from inside, so the process is ended.
 GRACE_SECONDS = 0.5
-LINE_BYTES_MAX = 64 << 20
+LINE_BYTES_MAX = 8 << 20
+_CHUNK_BYTES = 1 << 16
 _SCRIPT = Path(__file__).with_name("node_context.js")
 
 
@@ -61,7 +62,7 @@ class NodeContext:
             else:
                 connected.set_result((reader, writer))
 
-        server = await asyncio.start_unix_server(accept, str(folder.path / "n"), limit=LINE_BYTES_MAX)
+        server = await asyncio.start_unix_server(accept, str(folder.path / "n"))
         try:
             context = await cls._spawned(container, [node, f"{folder.inside}/context.js", f"{folder.inside}/n"])
             try:
@@ -114,8 +115,9 @@ class NodeContext:
             stderr = (stderr + reply["error"])[:stream_length]
         milliseconds = round((time.monotonic() - began) * 1000)
         succeeded = reply.get("ok") is True
-        value = _value(reply) if succeeded else ""
-        text, timed_out = reply.get("text", ""), bool(reply.get("timedOut"))
+        text = reply.get("text", "")[:RESULT_LENGTH_MAX] if succeeded else ""
+        value = result_of(reply.get("json", ""), text) if succeeded else ""
+        timed_out = bool(reply.get("timedOut"))
         return Outcome(succeeded, stdout, stderr, value, milliseconds, not self.alive, text=text, timed_out=timed_out)
 
     async def stop(self) -> None:
@@ -134,11 +136,11 @@ class NodeContext:
             self._writer.write(json.dumps(request).encode() + b"\n")
             await self._writer.drain()
         try:
-            line = await asyncio.wait_for(self._reader.readline(), timeout_seconds + GRACE_SECONDS)
+            line = await asyncio.wait_for(_line(self._reader), timeout_seconds + GRACE_SECONDS)
         except asyncio.TimeoutError:
             await self._process.kill()
             return {"ok": False, "timedOut": True}
-        except (ConnectionError, ValueError):
+        except ConnectionError:
             line = b""
         reply = _read_reply(line)
         if not reply:
@@ -146,8 +148,21 @@ class NodeContext:
         return reply
 
 
+async def _line(reader: asyncio.StreamReader) -> bytes:
+    """A line, read to its end and kept up to a byte over the limit."""
+    kept = bytearray()
+    while chunk := await reader.read(_CHUNK_BYTES):
+        kept += chunk[: LINE_BYTES_MAX + 1 - len(kept)]
+        if b"\n" in chunk:
+            break
+    return bytes(kept)
+
+
 def _read_reply(line: bytes) -> dict[str, Any]:
     """A reply; empty if it is none, as code in the context can write what it likes."""
+    if len(line) > LINE_BYTES_MAX:
+        too_large = {"json": json.dumps(TOO_LARGE), "text": TOO_LARGE}
+        return {"ok": True, **too_large} if line.startswith(b'{"ok":true') else {"ok": False, "error": TOO_LARGE}
     try:
         reply = value_of(line.decode("utf-8"))
     except ValueError:
@@ -155,13 +170,6 @@ def _read_reply(line: bytes) -> dict[str, Any]:
     texts = ("json", "text", "error")
     is_reply = isinstance(reply, dict) and all(isinstance(reply.get(name, ""), str) for name in texts)
     return reply if is_reply else {}
-
-
-def _value(reply: dict[str, Any]) -> Any:
-    try:
-        return value_of(reply["json"])
-    except (KeyError, ValueError):
-        return reply.get("text", "")
 
 
 class _Stream:

@@ -12,7 +12,9 @@ from typing import Any, BinaryIO
 from urllib.parse import quote
 
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
@@ -110,7 +112,7 @@ class Operations:
         takes_commands = self._pool.kind.takes_commands
         wanted = dialect.execution_request(asked.body, takes_commands=takes_commands, loose=self._loose)
         given = asked.request.headers.get("operation-id", "")
-        execution_id = given if re.fullmatch(r"[\w-]{1,100}", given) else str(uuid.uuid4())
+        execution_id = given if re.fullmatch(r"[\w-]{1,100}", given, re.ASCII) else str(uuid.uuid4())
         began = time.monotonic()
         session, new = await self._pool.enter(identifier)
         allocated = time.monotonic()
@@ -149,8 +151,8 @@ class Operations:
         limited = Request(request.scope, _limited(request, FILE_BYTES_MAX + MULTIPART_BYTES_EXTRA))
         if not limited.headers.get("content-type", "").startswith("multipart/form-data"):
             raise errors.validation("Content-Type", "must be multipart/form-data")
-        # Parts above a megabyte go to a temporary file while they arrive.
-        async with limited.form(max_files=1, max_fields=10) as form:
+        form = await _form(limited)
+        try:
             file = form.get("file")
             if not isinstance(file, UploadFile) or not file.filename:
                 raise errors.validation("file", "is missing")
@@ -159,6 +161,8 @@ class Operations:
             # Some clients name the file with the path of the directory where it ends up anyway.
             name = name.rpartition("/")[2] if re.match(r"/?mnt/data/[^/]+\Z", name) else name
             info = await run_in_threadpool(session.files.write, asked.directory, name, file.file)
+        finally:
+            await form.close()
         return Json(asked.dialect.uploaded(info))
 
     async def _file_info(self, asked: Asked) -> Response:
@@ -241,6 +245,14 @@ async def json_body(request: Request) -> Any:
         return json.loads(body)
     except (ValueError, RecursionError):
         raise errors.Malformed from None
+
+
+async def _form(request: Request) -> FormData:
+    try:
+        # Parts above a megabyte go to a temporary file while they arrive.
+        return await request.form(max_files=1, max_fields=10)
+    except (HTTPException, MultiPartException):
+        raise errors.validation("body", "must be a form with one file") from None
 
 
 def _limited(request: Request, most: int) -> Callable[[], Awaitable[Any]]:

@@ -8,6 +8,7 @@ host's kernel and is no match for the Hyper-V boundary of the real service.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from local.session_pool import cgroup
 
 DATA, HOME, SOCKETS = "/mnt/data", "/home/session", "/run/session"
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
+_LINKS = "/etc/alternatives"
 _SETTINGS = (
     *("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives"),
     # Not all of ssl: it has a directory of private keys, which root's sandbox could read.
@@ -33,6 +35,7 @@ _NAMESPACES = (
     *("--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"),
     "--disable-userns",
 )
+_VERSION = (0, 8)
 TRY_SECONDS = 10.0
 INSTALL_HINT = "Install bubblewrap (Debian and Ubuntu: sudo apt install bubblewrap)"
 
@@ -72,6 +75,8 @@ def missing() -> str:
         return "The sandbox needs Linux with bubblewrap."
     if shutil.which("bwrap") is None:
         return f"There is no sandbox: bwrap is not installed. {INSTALL_HINT}."
+    if old := _too_old():
+        return old
     if os.geteuid() == 0 and not cgroup.available():
         # RLIMIT_NPROC does not hold for root, in a user namespace neither.
         return (
@@ -79,6 +84,23 @@ def missing() -> str:
             "Run the pool as an ordinary user, or make the pids and memory groups writable."
         )
     return _refused()
+
+
+def _too_old() -> str:
+    """Why this bubblewrap does not do; empty when it does, or does not tell its version."""
+    try:
+        command = ["bwrap", "--version"]
+        told = subprocess.run(command, capture_output=True, timeout=TRY_SECONDS, check=False)  # noqa: S603
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    numbers = re.search(rb"(\d+)\.(\d+)[.\d]*", told.stdout)
+    if numbers is None or (int(numbers[1]), int(numbers[2])) >= _VERSION:
+        return ""
+    # It has no --disable-userns.
+    return (
+        f"There is no sandbox: bubblewrap is {numbers[0].decode()}, and version 0.8 or later is needed "
+        "(Debian 12 and Ubuntu 24.04 have it)."
+    )
 
 
 def _refused() -> str:
@@ -101,6 +123,9 @@ def arguments(programs: Sequence[str], limits: Limits, network: bool) -> list[st
         programs: interpreters that have to be there, wherever they are installed.
         limits: sizes of the directories.
         network: share the host's network.
+
+    Raises:
+        ValueError: as `installed` does.
     """
     small = str(limits.disk_bytes // 4)
     options = [*_NAMESPACES, "--die-with-parent", "--new-session", "--clearenv", "--hostname", "session"]
@@ -116,8 +141,7 @@ def arguments(programs: Sequence[str], limits: Limits, network: bool) -> list[st
         options += ["--size", small, "--tmpfs", path]
     options += ["--size", str(limits.disk_bytes), "--tmpfs", DATA, "--size", str(_SOCKETS_BYTES), "--tmpfs", SOCKETS]
     # After the directories above, which would hide an interpreter that is installed below one of them.
-    for path in _installed(programs):
-        options += ["--ro-bind", path, path]
+    options += installed(programs)
     # Started by root, the sandbox's user is the host's root under another name: in a writable /proc it could set
     # kernel.core_pattern, and with it run programs on the host.
     return [*options, "--remount-ro", "/proc", "--remount-ro", "/dev", "--chdir", HOME]
@@ -129,14 +153,56 @@ def accounts() -> Iterator[tuple[str, str]]:
     yield "/etc/group", _GROUP
 
 
-def _installed(programs: Sequence[str]) -> list[str]:
-    """The directories that interpreters need, system directories left out."""
-    found: list[str] = []
+def installed(programs: Sequence[str]) -> list[str]:
+    """bubblewrap's options that make interpreters' installations visible, the system's directories left out.
+
+    Args:
+        programs: paths or names of interpreters; of one that is not there, nothing is made visible.
+
+    Raises:
+        ValueError: an interpreter is installed where everything of its user would become visible with it.
+    """
+    needed: list[Path] = []
+    links: dict[str, str] = {}
     for program in programs:
-        path = Path(program)
-        # A virtual environment's interpreter is a link to the one that it was made from.
-        for prefix in (path.parent.parent, path.resolve().parent.parent):
-            text = str(prefix)
-            if not text.startswith(_SYSTEM) and text not in found and text != "/":
-                found.append(text)
-    return found
+        found = shutil.which(program)
+        if found is None:
+            continue
+        *hops, last = _hops(found)
+        for hop in hops:
+            # A virtual environment's interpreter is a link. Beside any other link there may be anything.
+            if (hop.parent.parent / "pyvenv.cfg").exists():
+                needed.append(hop)
+            else:
+                links[str(hop)] = str(last)
+        needed += [last, last.resolve()]
+    folders = list(dict.fromkeys(_prefix(path) for path in needed if not _below(str(path), _SYSTEM)))
+    options = [option for folder in folders for option in ("--ro-bind", folder, folder)]
+    for link, target in links.items():
+        if not _below(link, (*_SYSTEM, _LINKS, *folders)):
+            options += ["--symlink", target, link]
+    return options
+
+
+def _hops(program: str) -> list[Path]:
+    """A path and those that it leads to, one link after another."""
+    hops = [Path(os.path.abspath(program))]
+    while hops[-1].is_symlink():
+        hops.append(Path(os.path.normpath(hops[-1].parent / os.readlink(hops[-1]))))
+    return hops
+
+
+def _prefix(interpreter: Path) -> str:
+    prefix = interpreter.parent.parent
+    home = Path(os.path.expanduser("~")).resolve()
+    real = prefix.resolve()
+    if real in (home, home / ".local", *home.parents) or real.parent == Path("/home"):
+        raise ValueError(
+            f"There can be no sandbox with {interpreter}: all of {prefix} would be visible in it. "
+            "Install the interpreter in a directory of its own, and put a link to it there."
+        )
+    return str(prefix)
+
+
+def _below(path: str, folders: Sequence[str]) -> bool:
+    return any(path == folder or path.startswith(folder + "/") for folder in folders)

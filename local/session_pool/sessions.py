@@ -24,6 +24,7 @@ from local.session_pool.outcome import ABORTED, Interpreter, Outcome
 # Executions of one session that run or wait; more would wait longer than any caller does.
 RUNNING_MAX = 100
 RECORDS_KEPT = 2 * RUNNING_MAX
+RECORDS_BYTES_MAX = 64 << 20
 WARMING_PAUSE_SECONDS = 5.0
 LOST_CODE = -1
 
@@ -47,7 +48,7 @@ class Session:
         created_at, accessed_at: seconds since the epoch.
         place: None until it is allocated.
         turn: calls that need the interpreter wait for it.
-        records: the last executions, by id.
+        records: the last executions, by id: as many as fit into 64 MB, the last one in any case.
         running: how many executions run or wait.
         timeouts: how many have run into theirs; what waits behind one is aborted with it.
     """
@@ -178,8 +179,8 @@ class SessionPool:
         session = self.find(identifier)
         self._sessions.pop(identifier, None)
         if session.place:
-            # Ends what it runs; the turn is then free when nobody starts another interpreter in it.
-            await session.place.interpreter.stop()
+            # Whatever runs or is about to ends with it; the turn is then free when nobody starts anything more.
+            await session.place.container.stop()
             async with session.turn:
                 await self._discard(session.place)
 
@@ -216,8 +217,7 @@ class SessionPool:
             raise errors.session_busy()
         record = ExecutionRecord(execution_id, session.identifier, request.asynchronous)
         session.records[execution_id] = record
-        while len(session.records) > RECORDS_KEPT:
-            session.records.popitem(last=False)
+        _forget(session)
         return record
 
     async def _carry_out(self, session: Session, record: ExecutionRecord, request: ExecutionRequest) -> None:
@@ -231,6 +231,7 @@ class SessionPool:
                 record.outcome = await self._run(session, request)
                 session.timeouts += record.outcome.timed_out
         finally:
+            _forget(session)
             session.running -= 1
             session.accessed_at = self._clock()
 
@@ -334,11 +335,19 @@ class SessionPool:
             while len(self._ready) < self._prewarmed:
                 try:
                     self._ready.append(await self._new_place())
-                except (ContainerLost, OSError, RuntimeError) as error:
-                    _log.error("A session could not be warmed: %s", error)
+                except Exception as error:  # noqa: BLE001  # without warmed sessions every first call would be slow
+                    _log.error("A session could not be warmed: %r", error)
                     await asyncio.sleep(WARMING_PAUSE_SECONDS)
 
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(min(self._cooldown_seconds, 5.0))
             self._free_expired()
+
+
+def _forget(session: Session) -> None:
+    """Drops the oldest records that are too many or too much."""
+    held = sum(record.outcome.size for record in session.records.values() if record.outcome)
+    while len(session.records) > RECORDS_KEPT or (held > RECORDS_BYTES_MAX and len(session.records) > 1):
+        _, oldest = session.records.popitem(last=False)
+        held -= oldest.outcome.size if oldest.outcome else 0

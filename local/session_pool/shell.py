@@ -1,4 +1,7 @@
-"""A shell: each command runs in a bash of its own, and what stays between them are the files."""
+"""A shell: each command runs in a bash of its own, and what stays between them are the files.
+
+What a command leaves running ends with it; where there is no /proc (macOS), only what has stayed in its process group.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +12,16 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
 
-from local.session_pool.container import Container, ContainerLost, Process
+from local.session_pool.container import Container, Process
 from local.session_pool.outcome import ABORTED, Outcome, timeout_text
 
 TIMED_OUT_CODE = -1
-# What has left the command's process group may hold its streams open for as long as it likes.
+# Where there is no /proc, what has left the command's process group may hold its streams open as long as it likes.
 STREAM_GRACE_SECONDS = 0.5
 
 
 class Shell:
-    """The shell of one container.
-
-    Args:
-        container: where the commands run.
-    """
+    """The shell of one container; `start` makes one."""
 
     def __init__(self, container: Container) -> None:
         self._container = container
@@ -114,11 +113,10 @@ def _environment(container: Container) -> dict[str, str]:
 
 
 async def start(container: Container) -> Shell:
-    """A shell for a container.
+    """A shell for a container, which then runs nothing else.
 
     Raises:
         ContainerLost: the container has ended.
     """
-    if not container.alive:
-        raise ContainerLost("the container has ended")
+    await container.tell({"alone": True})
     return Shell(container)

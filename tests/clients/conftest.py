@@ -35,7 +35,7 @@ _CLIENTS = {
 collect_ignore = [file for file, package in _CLIENTS.items() if find_spec(package) is None]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def pool(request: pytest.FixtureRequest) -> Iterator[str]:
     """The pool management endpoint of an emulator that runs with the options given as indirect parameter.
 

@@ -20,6 +20,8 @@ STREAM_LENGTH_DEFAULT = 4096
 STREAM_LENGTH_MAX = 10_000_000
 # One argument of a program may have 128 KiB.
 COMMAND_BYTES_MAX = 100_000
+# Of the years 1 and 9999, since the epoch.
+_FIRST_SECOND, _LAST_SECOND = -62_135_596_800.0, 253_402_300_799.0
 
 
 class Operation(Enum):
@@ -114,8 +116,12 @@ class Dialect(ABC):
 
 
 def rfc3339(seconds: float) -> str:
-    """A time since the epoch as the service writes it."""
-    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    """A time since the epoch as the service writes it.
+
+    Code in a session can give its files any time: what is out of a date's range becomes its first or last second.
+    """
+    time = datetime.fromtimestamp(min(max(seconds, _FIRST_SECOND), _LAST_SECOND), timezone.utc)
+    return time.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def word(body: Mapping[str, Any], name: str) -> str:

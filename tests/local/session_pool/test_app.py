@@ -16,6 +16,7 @@ from local.identity import Identity
 from local.session_pool import operations
 from local.session_pool.auth import TokenCheck, keys_at
 from local.session_pool.files import FILE_BYTES_MAX
+from local.session_pool.sandbox import Limits
 from tests.local.session_pool.pools import FLAT, NEWEST, PATH, WRAPPED, A, B, Client, Made, asked, with_app
 from tests.scripted_server import Answer, scripted_server
 
@@ -62,12 +63,33 @@ def test_execution_reply_and_its_record() -> None:
     with_app(use)
 
 
+@pytest.mark.parametrize("given_id", [b"", b"a b", b"a/b", b"\xe9", b"\xc3\xa9", b"a\tb", b"x" * 101])
+def test_execution_id_of_another_form_is_replaced(given_id: bytes) -> None:
+    async def use(call: Client) -> None:
+        headers = [(b"operation-id", given_id)]
+        reply = await call("POST", "/executions", json={"shellCommand": "true"}, headers=headers)
+        execution_id = reply.headers["operation-id"]
+        assert execution_id.encode("latin-1") != given_id
+        assert (await call("GET", f"/executions/{execution_id}")).status_code == 200
+
+    with_app(use, Made(kind="Shell"))
+
+
 def test_failed_code_is_a_successful_request() -> None:
     async def use(call: Client) -> None:
         body = await call.run("print('before')\n{}['sales']")
         result = body["result"]
         assert (body["status"], result["stdout"], result["executionResult"]) == ("Failed", "before\n", "")
         assert "KeyError: 'sales'" in result["stderr"]
+
+    with_app(use)
+
+
+def test_failure_that_the_kernel_cannot_show_is_one_all_the_same() -> None:
+    async def use(call: Client) -> None:
+        await call.run("get_ipython().showtraceback = lambda *given, **named: None")
+        assert (await call.run("1 / 0"))["status"] == "Failed"
+        assert (await call.run("6 * 7"))["status"] == "Succeeded"
 
     with_app(use)
 
@@ -193,9 +215,28 @@ def test_too_large_upload_without_a_length_is_refused_while_it_arrives(monkeypat
 )
 def test_upload_of_another_form_is_refused(sent: dict[str, Any]) -> None:
     async def use(call: Client) -> None:
-        assert (await call("POST", "/files", **sent)).status_code == 400
+        assert error(await call("POST", "/files", **sent)) == (400, "SessionRequestValidationFailed")
 
     with_app(use, NO_SESSIONS)
+
+
+def test_files_of_any_time_are_listed() -> None:
+    async def use(call: Client) -> None:
+        await call.run("import os\nopen('/mnt/data/x', 'w').close()\nos.utime('/mnt/data/x', (1e15, 1e15))")
+        reply = await call("GET", "/files")
+        assert (reply.status_code, reply.json()["value"][0]["lastModifiedAt"]) == (200, "9999-12-31T23:59:59.000000Z")
+        assert (await call("GET", "/files/x")).status_code == 200
+
+    with_app(use, Made(sandboxed=True))
+
+
+def test_upload_to_a_full_disk() -> None:
+    async def use(call: Client) -> None:
+        assert error(await call.upload("x", b"x" * 3_000_000)) == (507, "InsufficientStorage")
+        assert (await call("GET", "/files")).json()["value"] == []
+        assert (await call.upload("x", b"x")).status_code == 200
+
+    with_app(use, Made(kind="Shell", sandboxed=True, limits=Limits(disk_bytes=2_000_000)))
 
 
 def test_full_pool() -> None:
@@ -616,11 +657,10 @@ def test_any_request_gives_no_unforeseen_error(requests: list[Any]) -> None:
         for method, parts, query, body in requests:
             path = "/".join(["", *(quote(part, safe="") for part in parts)])
             reply = await call(method, path, query=query, content=body)
-            # This pool has no sessions to give: 503 is its right answer to what is in order.
-            assert reply.status_code in (200, 400, 401, 404, 405, 501, 503)
+            assert reply.status_code in (200, 202, 204, 400, 401, 404, 405, 413, 429, 501)
             assert "Traceback" not in reply.text
 
-    with_app(use, NO_SESSIONS)
+    with_app(use, Made(kind="Shell", most=3))
 
 
 def test_any_file_name_gives_no_server_error() -> None:

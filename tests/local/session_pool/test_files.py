@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 from pathlib import Path
@@ -121,6 +122,36 @@ def test_too_large_file_leaves_nothing(root: Path, monkeypatch: pytest.MonkeyPat
         files_of(root).write("", "x.bin", io.BytesIO(b"x" * 11))
     assert refusal.value.status == 413
     assert os.listdir(root) == []
+
+
+class Failing(io.BytesIO):
+    """Content in the midst of which the disk is full."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(b"x")
+        self._number = number
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if chunk := super().read(size):
+            return chunk
+        raise OSError(self._number, "no room")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_full_disk_is_said_and_leaves_nothing(root: Path, number: int) -> None:
+    with pytest.raises(Refusal) as refusal:
+        files_of(root).write("", "x.bin", Failing(number))
+    assert (refusal.value.status, refusal.value.code) == (507, "InsufficientStorage")
+    assert os.listdir(root) == []
+
+
+def test_files_of_a_stopped_container_are_gone() -> None:
+    def open_root() -> int:
+        raise OSError(errno.EBADF, "closed")
+
+    with pytest.raises(Refusal) as refusal:
+        SessionFiles(open_root).listing("", False)
+    assert (refusal.value.status, refusal.value.code) == (404, "NoSessionFoundError")
 
 
 def test_directory_is_no_file_to_replace_or_delete(root: Path) -> None:

@@ -161,6 +161,32 @@ def test_forged_output_does_no_harm(home: Path) -> None:
     assert [outcome.result for outcome in outcomes] == ["plain", "plain", "NaN", "", 1]
 
 
+def test_large_results_are_cut_or_told(home: Path) -> None:
+    show = "from IPython.display import display\ndisplay({{'image/png': 'x' * {}}}, raw=True)"
+    forged = "class X:\n    def _repr_mimebundle_(self, **_):\n"
+    forged += "        return {'application/x-session-result': '[' + '1,' * 10**6 + '1]', 'text/plain': 'plain'}\nX()"
+    fits, over, larger, text, long_json, after = run(
+        home, show.format(10**7), show.format(10**7 + 1), show.format(2 * 10**7), "'x' * 3_000_000", forged, "1"
+    )
+    assert len(fits.result["base64_data"]) == 10**7
+    assert (over.result, larger.result) == ("The result is too large.", "The result is too large.")
+    assert text.result == "'" + "x" * 999_999
+    assert (long_json.result, after.result) == ("plain", 1)
+
+
+@pytest.mark.parametrize("length", [20_000_000, 40_000_000])
+def test_large_output_is_left_out_and_told(home: Path, length: int) -> None:
+    large, after = run(home, f"print('before', flush=True)\nprint('x' * {length}, flush=True)", "1")
+    assert (large.succeeded, large.stdout) == (True, "before\n")
+    assert large.stderr == "Output that was too large has been left out.\n"
+    assert after.result == 1
+
+
+def test_output_in_thousands_of_messages(home: Path) -> None:
+    (outcome,) = run(home, "for number in range(5000): print(number, flush=True)\n42", timeout=60)
+    assert (outcome.succeeded, outcome.result, len(outcome.stdout)) == (True, 42, 4096)
+
+
 def test_missing_interpreter_is_said(home: Path) -> None:
     async def start() -> None:
         container = await Container.start(home, isolation(sandboxed=False))

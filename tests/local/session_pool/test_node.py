@@ -23,7 +23,7 @@ from local.session_pool.outcome import Outcome
 from local.session_pool.sessions import SessionPool
 from tests.local.session_pool.kernels import give_up, isolation, kernel_python
 
-BOUND_SECONDS = 60
+BOUND_SECONDS = 30
 # Writes to the socket that only the context's own script should use.
 FORGE = "process._getActiveHandles().forEach(h => h.write && h.write({line} + '\\n'))"
 
@@ -226,3 +226,13 @@ def test_contexts_leave_no_descriptor(how: Isolation) -> None:
     for _ in range(3):
         run(how, "1", "console.log(2)")
     assert set(os.listdir("/proc/self/fd")) == before
+
+
+def test_large_results_are_cut_or_told(how: Isolation) -> None:
+    text, larger, failed, after = run(
+        how, "'x'.repeat(2e6)", "'x'.repeat(2e7)", "throw new Error('x'.repeat(2e7))", "6 * 7"
+    )
+    assert text.result == "x" * 1_000_000
+    assert (larger.succeeded, larger.result) == (True, "The result is too large.")
+    assert (failed.succeeded, failed.stderr) == (False, "The result is too large.")
+    assert after.result == 42

@@ -9,11 +9,13 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from local.session_pool import sessions, shell
+from local.session_pool.container import Container
 from local.session_pool.errors import Refusal
 from local.session_pool.execution import ExecutionRequest
-from local.session_pool.kinds import kind_of
+from local.session_pool.kinds import Kind, kind_of
 from local.session_pool.launch import Isolation
-from local.session_pool.outcome import Outcome
+from local.session_pool.outcome import Interpreter, Outcome
 from local.session_pool.sessions import RECORDS_KEPT, RUNNING_MAX, SessionPool
 from tests.local.session_pool.kernels import isolation, kernel_python
 from tests.processes import all_gone, descendants
@@ -188,6 +190,36 @@ def test_deleting_a_session_ends_what_it_runs() -> None:
     with_pool(use)
 
 
+def test_deleting_a_session_ends_an_execution_in_an_empty_kernel() -> None:
+    async def use(pool: SessionPool) -> None:
+        session, _ = await pool.enter(A)
+        code = "open('/mnt/data/running', 'w').close()\nimport time\ntime.sleep(60)"
+        request = ExecutionRequest(code, 60, False, 4096, empty_kernel=True)
+        execution = asyncio.create_task(pool.execute(session, request, "long"))
+        while not any(info.name == "running" for info in session.files.listing("", False)):
+            await asyncio.sleep(0)
+        await asyncio.wait_for(pool.delete(A), 20)
+        outcome = (await execution).outcome
+        assert outcome is not None
+        assert (outcome.succeeded, outcome.stderr) == (False, "Execution aborted")
+
+    with_pool(use)
+
+
+def test_deleting_a_session_ends_an_empty_kernel_that_is_starting() -> None:
+    async def use(pool: SessionPool) -> None:
+        session, _ = await pool.enter(A)
+        request = ExecutionRequest("1", 60, False, 4096, empty_kernel=True)
+        execution = asyncio.create_task(pool.execute(session, request, "long"))
+        await asyncio.sleep(0)
+        await asyncio.wait_for(pool.delete(A), 20)
+        outcome = (await execution).outcome
+        assert outcome is not None
+        assert (outcome.succeeded, outcome.stderr) == (False, "Execution aborted")
+
+    with_pool(use)
+
+
 def test_the_data_path_is_the_sessions_own_in_both_directions() -> None:
     async def use(pool: SessionPool) -> None:
         outcome = await run(pool, A, "import os\nprint(os.path.abspath('/mnt/data'))\n['/mnt/data/x']")
@@ -208,6 +240,43 @@ def test_records_are_capped() -> None:
         assert list(session.records) == [f"e{number}" for number in range(5, RECORDS_KEPT + 5)]
 
     with_pool(use)
+
+
+def test_records_are_capped_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "RECORDS_BYTES_MAX", 3_000_000)
+
+    async def use(pool: SessionPool) -> None:
+        session, _ = await pool.enter(A)
+        # Ten times as large in memory as its JSON.
+        request = ExecutionRequest("[[]] * 20_000", 30, False, 4096)
+        for number in range(5):
+            await pool.execute(session, request, f"e{number}")
+        assert list(session.records) == ["e3", "e4"]
+        monkeypatch.setattr(sessions, "RECORDS_BYTES_MAX", 1)
+        await pool.execute(session, request, "last")
+        assert list(session.records) == ["last"]
+
+    with_pool(use)
+
+
+def test_warming_goes_on_after_any_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "WARMING_PAUSE_SECONDS", 0)
+    started: asyncio.Queue[None] = asyncio.Queue()
+
+    async def start(container: Container) -> Interpreter:
+        started.put_nowait(None)
+        if started.qsize() == 1:
+            raise LookupError("unforeseen")
+        return await shell.start(container)
+
+    async def main() -> None:
+        kind = Kind("Shell", start, (kernel_python(),), takes_commands=True)
+        async with SessionPool(kind, _isolation[0], prewarmed=1):
+            while started.qsize() < 2:
+                await asyncio.sleep(0)
+
+    asyncio.run(asyncio.wait_for(main(), BOUND_SECONDS))
+    assert started.qsize() == 2
 
 
 def test_nothing_is_left_after_the_end() -> None:

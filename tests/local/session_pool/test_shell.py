@@ -19,7 +19,7 @@ from local.session_pool.shell import Shell
 from tests.local.session_pool.kernels import isolation
 from tests.processes import all_gone, descendants
 
-BOUND_SECONDS = 60
+BOUND_SECONDS = 30
 
 
 @pytest.fixture(params=[False, True], ids=["plain", "sandboxed"])
@@ -133,12 +133,43 @@ def test_timeout_ends_the_command(how: Isolation, told: bool, end: str) -> None:
     assert after.stdout == "here\n"
 
 
-@pytest.mark.parametrize(
-    "command", ["echo out; sleep 600 &", "echo out; setsid sleep 600 &", "setsid -f sleep 600; echo out"]
-)
+LEFT_RUNNING = [
+    "echo out; sleep 600 &",
+    "echo out; setsid sleep 600 &",
+    "setsid -f sleep 600; echo out",
+    "setsid -f sh -c 'echo > left; exec sleep 600'; until [ -e left ]; do :; done; echo out",
+    "setsid -f sh -c 'setsid -f sleep 600; setsid sleep 600 & echo > left; sleep 600'; until [ -e left ]; do :; done; "
+    "echo out",
+]
+
+
+@pytest.mark.parametrize("command", LEFT_RUNNING)
 def test_what_is_left_running_does_not_hold_the_reply(how: Isolation, command: str) -> None:
     (outcome,) = run(how, command)
     assert (outcome.stdout, outcome.exit_code) == ("out\n", 0)
+
+
+@pytest.mark.parametrize("command", [*LEFT_RUNNING, "setsid -f sleep 600; kill -KILL $$"])
+def test_what_is_left_running_has_ended_when_the_reply_comes(how: Isolation, command: str) -> None:
+    async def use(shell: Shell, container: Container) -> None:
+        await execute(shell, "true")
+        before = descendants(os.getpid())
+        await execute(shell, f"exec > /dev/null 2>&1; {command}")
+        assert descendants(os.getpid()) - before == set()
+        # The shell itself goes on.
+        assert (await execute(shell, "echo here")).stdout == "here\n"
+
+    with_shell(how, use)
+
+
+def test_timeout_ends_what_has_left_the_process_group(how: Isolation) -> None:
+    async def use(shell: Shell, container: Container) -> None:
+        before = descendants(os.getpid())
+        outcome = await execute(shell, "setsid -f sleep 600; setsid sleep 600 & wait", seconds=1)
+        assert outcome.timed_out
+        assert descendants(os.getpid()) - before == set()
+
+    with_shell(how, use)
 
 
 def test_what_holds_the_streams_does_not_outlast_the_timeout(how: Isolation) -> None:

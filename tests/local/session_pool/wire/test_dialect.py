@@ -31,6 +31,19 @@ def version(dialect: Dialect) -> str:
     return dialect.version
 
 
+@pytest.mark.parametrize(
+    ("seconds", "written"),
+    [
+        (0, "1970-01-01T00:00:00.000000Z"),
+        (1e15, "9999-12-31T23:59:59.000000Z"),
+        (float("inf"), "9999-12-31T23:59:59.000000Z"),
+        (-1e15, "0001-01-01T00:00:00.000000Z"),
+    ],
+)
+def test_any_time_can_be_written(seconds: float, written: str) -> None:
+    assert rfc3339(seconds) == written
+
+
 def wrapped(dialect: Dialect, body: dict[str, Any]) -> dict[str, Any]:
     """The body in the form of a version."""
     if dialect is OLDEST:
