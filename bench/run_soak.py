@@ -1,4 +1,4 @@
-"""Many runs while the functions host is killed at random: all have to end, none twice, none lost.
+"""Many runs while the functions host is killed or storage goes away at random: all have to end, none twice, none lost.
 
 Every task has three model calls and two executions. What was done is counted where it is done: the model counts
 its calls, and each execution adds a mark to a file of its task in the session and prints how many there are.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import re
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -22,13 +23,14 @@ import requests
 from bench.counted_model import TASK, CountedModel, task_message, task_name
 from local.choice import Choice
 from local.session_pool import sandbox
-from local.stack import HOST, Stack
+from local.stack import HOST, STORAGE, Stack
 from tests.served import served
 
 TURNS, EXECUTIONS = 3, 2
 POSTERS = 8
 # Shared, because a session takes a process of its own on this machine.
 SESSIONS = 16
+OUTAGE_SECONDS = 5.0
 _MARK = """```python
 import time
 with open("/mnt/data/{name}", "a") as marks:
@@ -46,16 +48,18 @@ class Soak:
     Attributes:
         runs: how many.
         kills: of the functions host, spread over the time in which there is work.
-        seed: of the times of the kills.
+        outages: how often storage is stopped for `OUTAGE_SECONDS`, in between.
+        seed: of the times and the order of all that.
         model_seconds: how long each answer of the model takes.
         code_seconds: how long each execution takes.
-        pause_seconds: longest time between a start of the host and its next kill.
+        pause_seconds: longest time between a start and the next kill or outage.
         lease_seconds: how long a message of a killed host stays hidden; ten minutes in Azure.
         timeout_seconds: for all runs to end.
     """
 
     runs: int
-    kills: int
+    kills: int = 0
+    outages: int = 0
     seed: int = 4
     model_seconds: float = 0.2
     code_seconds: float = 0.2
@@ -189,7 +193,7 @@ class Caller:
 
 
 def soak(wanted: Soak) -> Outcome:
-    """Makes the runs and the kills.
+    """Makes the runs, the kills and the outages.
 
     Raises:
         TimeoutError: a run does not end in time.
@@ -198,16 +202,18 @@ def soak(wanted: Soak) -> Outcome:
     tasks = [task_name(number) for number in range(wanted.runs)]
     began = time.monotonic()
     with (
-        counted_stack(model, lease_seconds=wanted.lease_seconds) as stack,
+        tempfile.TemporaryDirectory() as kept,
+        # What is in memory only would be gone after an outage.
+        counted_stack(model, lease_seconds=wanted.lease_seconds, storage_args=["--location", kept]) as stack,
         closing(Caller(stack.url, began + wanted.timeout_seconds)) as caller,
     ):
-        killing = threading.Thread(target=_kill, args=(stack, wanted), daemon=True)
-        killing.start()
+        disturbing = threading.Thread(target=_disturb, args=(stack, wanted), daemon=True)
+        disturbing.start()
         with ThreadPoolExecutor(POSTERS) as threads:
             urls = list(threads.map(caller.post, tasks, (f"s{number % SESSIONS}" for number in range(wanted.runs))))
         replies = _all_ended(caller, urls)
         seconds = time.monotonic() - began
-        killing.join(wanted.timeout_seconds)
+        disturbing.join(wanted.timeout_seconds)
         recorded = caller.recorded()
     return Outcome(
         Counter(str(reply["status"]) for reply in replies),
@@ -223,9 +229,15 @@ def _all_ended(caller: Caller, urls: Sequence[str]) -> list[dict[str, Any]]:
         return list(threads.map(caller.ended, urls))
 
 
-def _kill(stack: Stack, wanted: Soak) -> None:
+def _disturb(stack: Stack, wanted: Soak) -> None:
     draw = random.Random(wanted.seed)  # noqa: S311  # times, not secrets
-    for _ in range(wanted.kills):
+    parts = [HOST] * wanted.kills + [STORAGE] * wanted.outages
+    draw.shuffle(parts)
+    for part in parts:
         time.sleep(draw.uniform(0.5, wanted.pause_seconds))
-        stack.kill_part(HOST)
-        stack.start_part(HOST)
+        if part == HOST:
+            stack.kill_part(HOST)
+        else:
+            stack.stop_part(STORAGE)
+            time.sleep(OUTAGE_SECONDS)
+        stack.start_part(part)

@@ -1,7 +1,7 @@
 """What runs cost: accepting, polling, picking up, carrying out many, and the storage calls of one.
 
     .venv/bin/python -m bench.runs
-    .venv/bin/python -m bench.runs --soak [--runs 1000] [--kills 20] [--seed 4]
+    .venv/bin/python -m bench.runs --soak [--runs 1000] [--kills 20] [--outages 0] [--seed 4]
 
 in the project's folder, after `python3 dev.py up`, which installs what it needs. The first takes about ten minutes,
 and the second, which kills the functions host at random while it works, about as long.
@@ -10,6 +10,7 @@ and the second, which kills the functions host at random while it works, about a
 from __future__ import annotations
 
 import argparse
+import re
 import statistics
 import sys
 import time
@@ -33,6 +34,20 @@ CONCURRENCIES = (1, 4, 16, 32, 64, 96)
 POLLING_MS = 2000.0
 SHORT = ["```python\nprint(6 * 7)\n```", "It is 42.\n\nTERMINATE"]
 NO_WORKER = {"AzureWebJobs.carry_out_run.Disabled": "1"}
+# By the first expression that is found in a call.
+REASONS = {
+    r"GET .*/record": "the worker, under its lease again, and each poll",
+    r"PUT .*/record": f"made; begun; {2 * TURNS - 1} messages; ended",
+    r"GET .*/reply": "a poll of what has ended",
+    r"PUT .*/reply": "the reply, before the record says that the run has ended",
+    r"PUT runs/owners": "the entry of the caller's list",
+    r"/lease lease": "the lease taken, given back, and renewed every 20 s",
+    r"/lease": "the blob whose lease keeps two workers apart",
+    r"POST .*/messages": "the message that starts a worker",
+    r"DELETE .*/messages": "its work is done",
+    r"GET .*-poison": "the host looks for runs that were delivered in vain too often",
+    r"GET .*/messages": "the host looks for runs, every 2 s at the longest while there are none",
+}
 LEASE_SECONDS, TOGETHER_SECONDS, SOAK_SECONDS = 600, 900.0, 3000.0
 
 
@@ -160,11 +175,12 @@ def storage_calls() -> None:
     print(
         f"\nStorage calls of a run with {TURNS} model calls and two executions, polled once; mean of {COUNTED_RUNS}:\n"
     )
-    print("| call | a run |\n|---|---|")
+    print("| call | a run | why |\n|---|---|---|")
     for kind, count in sorted(made.items()):
-        print(f"| {kind} | {count / COUNTED_RUNS:.1f} |")
+        why = next((text for pattern, text in REASONS.items() if re.search(pattern, kind)), "")
+        print(f"| {kind} | {count / COUNTED_RUNS:.1f} | {why} |")
     looks = sum(count for kind, count in made.items() if kind.startswith("Queue GET"))
-    print(f"| all, without looks at the queues | {(sum(made.values()) - looks) / COUNTED_RUNS:.1f} |")
+    print(f"| all, without looks at the queues | {(sum(made.values()) - looks) / COUNTED_RUNS:.1f} | |")
 
 
 def _median(values: Sequence[float]) -> str:
@@ -190,12 +206,12 @@ def main() -> int:
     parser.add_argument("--soak", action="store_true", help="kill the host at random instead")
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--outages", type=int, default=0, help="how often storage is stopped and started")
     parser.add_argument("--seed", type=int, default=4)
     options = parser.parse_args()
     if options.soak:
-        wanted = Soak(
-            options.runs, options.kills, options.seed, 1.0, 0.3, pause_seconds=12.0, timeout_seconds=SOAK_SECONDS
-        )
+        counts = (options.runs, options.kills, options.outages, options.seed)
+        wanted = Soak(*counts, 1.0, 0.3, pause_seconds=12.0, timeout_seconds=SOAK_SECONDS)
         return print_soak(wanted)
     show_head()
     show(accepting())

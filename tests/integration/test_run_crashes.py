@@ -1,4 +1,4 @@
-"""The functions host is killed while runs are under way, and started again: each ends once, nothing is done twice."""
+"""The functions host is killed, or storage stopped, while runs are under way: each ends once, nothing is done twice."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from tests.logic_apps import public_network
 
 LEASE_SECONDS = 5
 BOUND_SECONDS = 150
-SOAK = Soak(runs=30, kills=5, seed=4, lease_seconds=LEASE_SECONDS)
+KILLS = Soak(runs=30, kills=5, lease_seconds=LEASE_SECONDS)
+OUTAGES = Soak(runs=60, outages=2, model_seconds=1.0, lease_seconds=LEASE_SECONDS)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -99,7 +100,8 @@ def plays(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     known: dict[str, Callable[[], Any]] = {
         "crash": lambda: Crash().play(),
         "callback_scene": lambda: run_callback_scene(tmp_path_factory.mktemp("network")),
-        "soaked": lambda: soak(SOAK),
+        "killed": lambda: soak(KILLS),
+        "cut_off": lambda: soak(OUTAGES),
     }
     if public_network.missing():
         del known["callback_scene"]
@@ -120,8 +122,13 @@ def callback_scene(plays: dict[str, Future[dict[str, Any]]]) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def soaked(plays: dict[str, Future[Outcome]]) -> Outcome:
-    return plays["soaked"].result()
+def killed(plays: dict[str, Future[Outcome]]) -> Outcome:
+    return plays["killed"].result()
+
+
+@pytest.fixture(scope="module")
+def cut_off(plays: dict[str, Future[Outcome]]) -> Outcome:
+    return plays["cut_off"].result()
 
 
 def test_killed_in_the_middle_of_a_model_call(crash: Crash) -> None:
@@ -168,13 +175,22 @@ def test_killed_between_the_end_and_the_record_of_its_callback(callback_scene: d
     assert len(told["ids"]) == 1
 
 
-def test_killed_at_random_all_runs_end_and_none_twice(soaked: Outcome) -> None:
-    assert soaked.statuses == {"completed": SOAK.runs}
-    assert soaked.recorded == SOAK.runs
-    assert soaked.twice == []
-    assert sum(map(len, soaked.marks.values())) == EXECUTIONS * SOAK.runs
+def test_killed_at_random_all_runs_end_and_none_twice(killed: Outcome) -> None:
+    assert_each_once(killed, KILLS)
     # A kill interrupts one call at most of each run that is under way.
-    assert TURNS * SOAK.runs <= soaked.model_calls <= (TURNS + SOAK.kills) * SOAK.runs
+    assert TURNS * KILLS.runs <= killed.model_calls <= (TURNS + KILLS.kills) * KILLS.runs
+
+
+def test_storage_stopped_and_started_under_load_costs_no_run(cut_off: Outcome) -> None:
+    assert_each_once(cut_off, OUTAGES)
+    assert cut_off.model_calls >= TURNS * OUTAGES.runs
+
+
+def assert_each_once(outcome: Outcome, wanted: Soak) -> None:
+    assert outcome.statuses == {"completed": wanted.runs}
+    assert outcome.recorded == wanted.runs
+    assert outcome.twice == []
+    assert sum(map(len, outcome.marks.values())) == EXECUTIONS * wanted.runs
 
 
 def post(stack: Stack, task: str) -> dict[str, Any]:
