@@ -156,10 +156,12 @@ class Caller:
 
     def ended(self, status_url: str) -> dict[str, Any]:
         """The reply of a run that has ended."""
-        while True:
+        reply: dict[str, Any] = {"status": "unknown", "steps": []}
+        while time.monotonic() < self._until:
             reply = self._patiently("GET", status_url, params={"wait": "20"})
             if reply["status"] not in ("queued", "running"):
                 return reply
+        raise TimeoutError(f"a run is still {reply['status']} with {len(reply['steps'])} steps")
 
     def recorded(self) -> int:
         """How many runs there are."""
@@ -177,10 +179,12 @@ class Caller:
             session = self._local.session = requests.Session()
             session.trust_env = False
             self._sessions.append(session)
+        trouble = ""
         while time.monotonic() < self._until:
             try:
                 reply = session.request(method, url, timeout=40, **more)
-            except requests.RequestException:
+            except requests.RequestException as error:
+                trouble = type(error).__name__
                 time.sleep(0.2)
                 continue
             if reply.status_code in (200, 202):
@@ -188,8 +192,9 @@ class Caller:
                 return answer
             if reply.status_code < 500:
                 raise RuntimeError(f"{method}: {reply.status_code} {reply.text[:300]}")
+            trouble = f"{reply.status_code} {reply.json().get('code')}" if reply.content else str(reply.status_code)
             time.sleep(0.2)
-        raise TimeoutError(f"{method} was not answered in time")
+        raise TimeoutError(f"{method} was not answered in time: {trouble}")
 
 
 def soak(wanted: Soak) -> Outcome:

@@ -29,7 +29,7 @@ from local.stack import Stack
 
 POSTS, POLLS, PICK_UPS, COUNTED_RUNS = 200, 200, 15, 10
 RUNS, MODEL_SECONDS, SESSIONS = 200, 1.0, 64
-CONCURRENCIES = (1, 4, 16, 32, 64, 96)
+CONCURRENCIES = (1, 4, 16, 32, 64, 96, 128, 192)
 # The host's longest pause between two looks at an empty queue on a developer's machine.
 POLLING_MS = 2000.0
 SHORT = ["```python\nprint(6 * 7)\n```", "It is 42.\n\nTERMINATE"]
@@ -48,7 +48,7 @@ REASONS = {
     r"GET .*-poison": "the host looks for runs that were delivered in vain too often",
     r"GET .*/messages": "the host looks for runs, every 2 s at the longest while there are none",
 }
-LEASE_SECONDS, TOGETHER_SECONDS, SOAK_SECONDS = 600, 900.0, 3000.0
+LEASE_SECONDS, TOGETHER_SECONDS, SOAK_SECONDS = 600, 240.0, 3000.0
 
 
 def post(host: Connection, number: int, **fields: Any) -> dict[str, Any]:
@@ -116,7 +116,7 @@ def together() -> Iterator[Figure]:
 
 def _throughput(concurrency: int) -> Figure:
     """Runs a second; concurrency 0 is that of host.json."""
-    runs = RUNS if concurrency in (0, *CONCURRENCIES[-3:]) else max(4, 4 * concurrency)
+    runs = min(RUNS, 6 * concurrency) if concurrency else RUNS
     model = CountedModel(SHORT, MODEL_SECONDS)
     with counted_stack(model, lease_seconds=LEASE_SECONDS, host_env=_concurrency(concurrency)) as stack:
         _warm(stack)
@@ -140,7 +140,8 @@ def _throughput(concurrency: int) -> Figure:
 def _concurrency(number: int) -> dict[str, str]:
     if not number:
         return {}
-    batch = min(number, 32)
+    # Not all of it: the next fetch would wait until the slowest of the last one has ended.
+    batch = max(1, min(number // 2, 32))
     start = "AzureFunctionsJobHost__extensions__queues__"
     return {
         f"{start}batchSize": str(batch),
