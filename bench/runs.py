@@ -36,7 +36,7 @@ SHORT = ["```python\nprint(6 * 7)\n```", "It is 42.\n\nTERMINATE"]
 NO_WORKER = {"AzureWebJobs.carry_out_run.Disabled": "1"}
 # By the first expression that is found in a call.
 REASONS = {
-    r"GET .*/record": "the worker once, under its lease, and each poll",
+    r"GET .*/record": "the worker once, and each poll",
     r"PUT .*/record": f"made; begun; {2 * TURNS - 1} messages; ended",
     r"GET .*/reply": "a poll of what has ended",
     r"PUT .*/reply": "the reply, before the record says that the run has ended",
