@@ -1,6 +1,6 @@
 """One command for a newcomer: installs what is needed, then asks, starts the local stack or tests.
 
-    python3 dev.py ask "What is the standard deviation of 4, 8, 15, 16, 23, 42?"
+    python3 dev.py ask [--run] "What is the standard deviation of 4, 8, 15, 16, 23, 42?"
     python3 dev.py up
     python3 dev.py pool
     python3 dev.py test [--classic | --clients] [arguments for pytest]
@@ -8,9 +8,10 @@
 
 Standard library only. The packages go into `.venv` (the app, the local stack, the tests) and
 `.venv-session` (what the sessions' kernels run in), once, and again only when a requirement file or the
-Python version changes. `pool` runs the session pool alone, for clients of any kind. `test --classic` runs the
-application's tests on the package `autogen` instead of `pyautogen`, in `.venv-classic`; `test --clients` runs
-other people's clients of session pools on ours, each in an environment of its own.
+Python version changes; where npm is installed, `up`, `ask --run` and `test` put the storage emulator into
+`.azurite`. `pool` runs the session pool alone, for clients of any kind. `test --classic` runs the application's
+tests on the package `autogen` instead of `pyautogen`, in `.venv-classic`; `test --clients` runs other people's
+clients of session pools on ours, each in an environment of its own.
 """
 
 # No `from __future__ import annotations`: a Python too old for it must get as far as the sentence below.
@@ -41,6 +42,7 @@ def _require_supported_python() -> None:
 
 _require_supported_python()
 
+from local.azurite.installation import wanted as storage  # noqa: E402  # its Python has to be supported
 from local.environments import Environment, Failed, install, say  # noqa: E402  # its Python has to be supported
 
 ROOT = Path(__file__).resolve().parent
@@ -62,7 +64,8 @@ def session_variables(session: Environment) -> dict[str, str]:
 def hand_over(module: str, arguments: Sequence[str]) -> NoReturn:
     """Becomes `python -m` that module with these arguments, with everything it needs installed."""
     app, session = Environment(".venv", APP), Environment(".venv-session", SESSION)
-    install([app, session])
+    needs_storage = arguments[:1] == ["up"] or "--run" in arguments
+    install([app, session, *(storage() if needs_storage else [])])
     command = [str(app.python), "-m", module, *arguments]
     if os.name == "posix":
         os.execve(command[0], command, session_variables(session))  # noqa: S606  # no shell is wanted
@@ -116,10 +119,10 @@ def test(arguments: Sequence[str]) -> int:
     rest = [argument for argument in arguments if argument != "--classic"]
     if "--classic" not in arguments:
         environment = Environment(".venv", TESTS)
-        install([environment, session])
+        install([environment, session, *storage()])
         return run_steps([*CHECKS, ("pytest", ["pytest", *rest])], environment, session)
     environment = Environment(".venv-classic", TESTS, replace=CLASSIC)
-    install([environment, session])
+    install([environment, session, *storage()])
     headline = f"pytest on {CLASSIC[1]}"
     return run_steps([(headline, ["pytest", *CLASSIC_TESTS, *rest])], environment, session)
 

@@ -14,6 +14,7 @@ import socket
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -21,8 +22,9 @@ from typing import NoReturn
 import requests
 from rich.console import Console
 
-from local import ask, stack
-from local.ask import Question, Target
+from local import ask, ask_run, azurite, stack
+from local.ask import Question
+from local.ask_http import NoReply, Target, UsageError
 from local.choice import Choice, StackRefused, app_settings, choose
 from local.part import PartFailed
 from local.session_pool import sandbox
@@ -39,10 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _end_in_order()
     try:
         return _up(options, err) if options.command == "up" else _ask(options, err)
-    except (StackRefused, ask.UsageError) as refusal:
+    except (StackRefused, UsageError) as refusal:
         _say(err, str(refusal))
         return ask.USAGE
-    except (PartFailed, ask.NoReply) as failure:
+    except (PartFailed, NoReply) as failure:
         _say(err, str(failure))
         return ask.FAILED
     except KeyboardInterrupt:
@@ -55,12 +57,14 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     up = commands.add_parser("up", help="start the stack and keep it running")
     up.add_argument("--port", type=int, default=_PORT, help="the function app's port on 127.0.0.1 (default 7071)")
+    up.add_argument("--storage", type=Path, default=azurite.DATA, help="folder of the local storage, which keeps runs")
     question = commands.add_parser("ask", help="ask one question")
     question.add_argument("message", help="the task in plain words")
     question.add_argument("--file", type=Path, action="append", default=[], help="a file to work on; may be repeated")
     question.add_argument("--session", help="go on in the session of an earlier answer")
     question.add_argument("--url", help="a function app that runs elsewhere")
     question.add_argument("--key", help="its function key")
+    question.add_argument("--run", action="store_true", help="as a run, which may take longer; steps are shown live")
     question.add_argument("--json", action="store_true", help="print the reply as it came, and nothing else")
     question.add_argument("--max-turns", type=int, help="most messages of the writer")
     question.add_argument("--deadline", type=int, metavar="SECONDS", help="time for the answer")
@@ -85,6 +89,8 @@ def _up(options: argparse.Namespace, err: Console) -> int:
         choice=choice,
         port=options.port,
         core_tools=core_tools,
+        # Runs outlive the stack: they go on when it is started again.
+        storage_args=["--location", str(options.storage.resolve())],
         logs_to_terminal=True,
     )
     with _started(running, err), _noted(options.state_file, running.url):
@@ -104,10 +110,13 @@ def _ask(options: argparse.Namespace, err: Console) -> int:
     # Read before anything is started: a file that is missing is told at once.
     body = ask.payload(question)
     with _target(options, err) as target:
+        folder = options.output or (None if options.json else Path("answers"))
+        view = ask.View(Console(), err, folder, options.json)
+        if options.run:
+            return ask.report(ask_run.run(target, body, view), target, view)
         with ask.progress(err, "Waiting for the answer"):
             answer = ask.send(target, body)
-        folder = options.output or (None if options.json else Path("answers"))
-        return ask.report(answer, question, target, out=Console(), err=err, folder=folder, as_json=options.json)
+        return ask.report(answer, target, view, question.message)
 
 
 @contextmanager
@@ -116,19 +125,29 @@ def _target(options: argparse.Namespace, err: Console) -> Iterator[Target]:
         yield Target(options.url, options.key)
         return
     if options.key:
-        raise ask.UsageError("--key goes with --url.")
+        raise UsageError("--key goes with --url.")
     noted = find_stack(options.state_file)
     if noted:
         yield Target(noted)
         return
     if options.session:
-        raise ask.UsageError(
+        raise UsageError(
             "No stack is up, so there is no session to go on in. Start one with `python3 dev.py up` in another "
             "terminal: its sessions stay as long as it runs."
         )
-    running = Stack(choice=_choice(options, err))
+    running = _one_off(options, err)
     with _started(running, err):
         yield Target(running.url, lasting=False)
+
+
+def _one_off(options: argparse.Namespace, err: Console) -> Stack:
+    choice = _choice(options, err)
+    if not options.run:
+        # A chat needs no storage, and messages in a configured queue are not for a host that ends at once.
+        return Stack(choice=replace(choice, local_storage=False), host_args=["--http-only"])
+    if not choice.local_storage and not choice.configured_storage:
+        raise UsageError(f"A run needs storage. {azurite.missing()}")
+    return Stack(choice=choice)
 
 
 @contextmanager
@@ -177,7 +196,10 @@ def _noted(state_file: Path, url: str) -> Iterator[None]:
 def _choice(options: argparse.Namespace, err: Console) -> Choice:
     no_sandbox = sandbox.missing()
     settings = app_settings(os.environ, stack.ROOT)
-    choice = choose(settings, unsafe_no_sandbox=options.unsafe_no_sandbox, no_sandbox=no_sandbox)
+    no_emulator = azurite.missing()
+    choice = choose(
+        settings, unsafe_no_sandbox=options.unsafe_no_sandbox, no_sandbox=no_sandbox, no_emulator=no_emulator
+    )
     if choice.stand_in_model:
         _say(err, "Model: the stand-in, which is no AI and knows a few kinds of tasks.")
     if choice.local_pool and choice.sandboxed:
@@ -187,6 +209,8 @@ def _choice(options: argparse.Namespace, err: Console) -> Choice:
         _say(err, f"Session pool: local, without a sandbox: {only}. {no_sandbox}")
     elif choice.local_pool:
         _say(err, "WARNING: there is no sandbox. Code runs on this machine with your rights.")
+    if options.command == "up" and no_emulator and not choice.configured_storage:
+        _say(err, f"Storage: none, so there are chats, but no runs. {no_emulator}")
     return choice
 
 
@@ -196,10 +220,16 @@ def _announce(running: Stack, choice: Choice, core_tools: bool) -> None:
     rows += [(name.replace("_", " "), running.part_url(name)) for name in names]
     if not choice.local_pool:
         rows.append(("session pool", "POOL_MANAGEMENT_ENDPOINT"))
+    if choice.configured_storage:
+        rows.append(("storage", "AzureWebJobsStorage"))
     lines = ["", *(f"  {name:<22} {url}" for name, url in rows), "", "Ask it:"]
     lines.append('  python3 dev.py ask "What is the standard deviation of 4, 8, 15, 16, 23, 42?"')
     lines.append(f"  curl -s {running.url}/api/chat -H 'Content-Type: application/json' \\")
     lines.append("""    -d '{"message": "What is 6 * 7?"}'""")
+    if choice.local_storage or choice.configured_storage:
+        lines += ["", "Or start a run, which goes on without you, and look at its status_url:"]
+        lines.append(f"  curl -s {running.url}/api/runs -H 'Content-Type: application/json' \\")
+        lines.append("""    -d '{"message": "What is 6 * 7?"}'""")
     lines += ["", "Ctrl-C stops everything."]
     sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()
@@ -211,7 +241,7 @@ def _require_free(port: int) -> None:
         try:
             probe.bind(("127.0.0.1", port))
         except (OSError, OverflowError):
-            raise ask.UsageError(
+            raise UsageError(
                 f"Port {port} is unavailable. Close the process that uses it, or name another with --port."
             ) from None
 

@@ -71,7 +71,7 @@ def show_reply(console: Console, reply: Mapping[str, Any]) -> None:
         content = str(step.get("content") or "")
         if position == len(steps) - 1 and _is_answer(step, content, result):
             continue
-        _show_step(console, step, content)
+        show_step(console, step)
     status = str(reply.get("status") or "")
     _headline(
         console, "Answer" if status == "completed" else f"Not finished: {_STATUS.get(status, status)}", "bold green"
@@ -82,6 +82,9 @@ def show_reply(console: Console, reply: Mapping[str, Any]) -> None:
 
 
 _STATUS = {
+    "budget": "the tokens are used up; these were the writer's last words",
+    "cancelled": "it was cancelled; these were the writer's last words",
+    "failed": "it failed",
     "turn_limit": "the agents have used up their turns; these were the writer's last words",
     "deadline": "the time is used up; these were the writer's last words",
 }
@@ -102,7 +105,15 @@ def _is_answer(step: Mapping[str, Any], content: str, result: str) -> bool:
     return step.get("agent") == WRITER and text == result.strip()
 
 
-def _show_step(console: Console, step: Mapping[str, Any], content: str) -> None:
+def may_be_answer(step: Mapping[str, Any]) -> bool:
+    """Whether a step may turn out to be the answer, which `show_reply` shows under its own headline."""
+    content = str(step.get("content") or "")
+    return step.get("agent") == WRITER and not any(segment.is_code for segment in segments(content))
+
+
+def show_step(console: Console, step: Mapping[str, Any]) -> None:
+    """Prints one step of a reply under its headline."""
+    content = str(step.get("content") or "")
     agent = printable(str(step.get("agent") or "?"))
     if agent == RUNNER:
         code = step.get("exit_code")

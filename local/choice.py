@@ -1,7 +1,7 @@
 """Which parts of the stack are local, and which are configured for real.
 
 What the environment or `local.settings.json` configures is not replaced: with `POOL_MANAGEMENT_ENDPOINT`
-the pool is Azure's, with a model's settings the model is that one.
+the pool is Azure's, with a model's settings the model is that one, with `AzureWebJobsStorage` storage is that account.
 """
 
 from __future__ import annotations
@@ -13,6 +13,10 @@ from pathlib import Path
 from local.functions_host.settings import SettingsError, read_local_settings
 
 MODEL_SETTINGS = ("OAI_CONFIG_LIST", "AZURE_OPENAI_ENDPOINT", "OPENAI_BASE_URL", "OPENAI_API_KEY")
+
+
+_STORAGE = "AzureWebJobsStorage"
+_EMULATED_STORAGE = "usedevelopmentstorage=true"
 
 
 class StackRefused(Exception):
@@ -28,12 +32,16 @@ class Choice:
         stand_in_model: the rule-based stand-in; otherwise the configured model.
         sandboxed: the local pool's sessions are in a sandbox.
         trusted: where they are not, only the stand-in's code and that of the user's own message runs.
+        local_storage: Azurite; otherwise the configured storage, or none.
+        configured_storage: storage is configured for real.
     """
 
     local_pool: bool = True
     stand_in_model: bool = True
     sandboxed: bool = False
     trusted: bool = True
+    local_storage: bool = False
+    configured_storage: bool = False
 
 
 def app_settings(environment: Mapping[str, str], app_dir: Path) -> dict[str, str]:
@@ -55,13 +63,14 @@ def app_settings(environment: Mapping[str, str], app_dir: Path) -> dict[str, str
     return {**{name: value for name, value in values.items() if value is not None}, **environment}
 
 
-def choose(settings: Mapping[str, str], *, unsafe_no_sandbox: bool, no_sandbox: str) -> Choice:
+def choose(settings: Mapping[str, str], *, unsafe_no_sandbox: bool, no_sandbox: str, no_emulator: str) -> Choice:
     """Decides which parts are local.
 
     Args:
         settings: what `app_settings` returns.
         unsafe_no_sandbox: the user accepts that any code runs here without a sandbox.
         no_sandbox: why this machine has no sandbox; empty where it has one.
+        no_emulator: why this machine has no storage emulator; empty where it has one.
 
     Raises:
         StackRefused: a real model would write code for a pool without a sandbox, or would need an
@@ -71,11 +80,14 @@ def choose(settings: Mapping[str, str], *, unsafe_no_sandbox: bool, no_sandbox: 
     def is_set(name: str) -> bool:
         return bool(settings.get(name, "").strip())
 
+    configured_storage = _has_storage(settings, is_emulator_ours=not no_emulator)
     choice = Choice(
         local_pool=not is_set("POOL_MANAGEMENT_ENDPOINT"),
         stand_in_model=not any(is_set(name) for name in MODEL_SETTINGS),
         sandboxed=not unsafe_no_sandbox and not no_sandbox,
         trusted=not unsafe_no_sandbox,
+        local_storage=not configured_storage and not no_emulator,
+        configured_storage=configured_storage,
     )
     if choice.local_pool and not choice.stand_in_model:
         if choice.trusted and not choice.sandboxed:
@@ -91,3 +103,14 @@ def choose(settings: Mapping[str, str], *, unsafe_no_sandbox: bool, no_sandbox: 
                 "and model. Set AZURE_OPENAI_API_KEY, or POOL_MANAGEMENT_ENDPOINT to use a pool in Azure."
             )
     return choice
+
+
+def _has_storage(settings: Mapping[str, str], *, is_emulator_ours: bool) -> bool:
+    """Whether the settings lead to storage that need not be started here."""
+    text = settings.get(_STORAGE, "").strip()
+    # Where we have no emulator, the one that the settings speak of may be the user's own.
+    if text.rstrip(";").lower() == _EMULATED_STORAGE:
+        return not is_emulator_ours
+    return bool(text) or any(
+        settings.get(f"{_STORAGE}__{name}", "").strip() for name in ("accountName", "queueServiceUri")
+    )

@@ -1,4 +1,4 @@
-"""Virtual environments in the project's folder, and how they are installed: dev.py's larger half.
+"""What is installed in the project's folder, above all virtual environments, and how: dev.py's larger half.
 
 Standard library only: it runs before anything is installed.
 """
@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 ROOT = Path(__file__).resolve().parents[1]
 LOG_LINES_SHOWN = 40
@@ -51,6 +51,26 @@ def base_python() -> str:
     raise Failed("This Python is that of an environment of the project. Run `deactivate`, then run this again.")
 
 
+class Installable(Protocol):
+    """A folder of the project that is filled by commands."""
+
+    name: str
+    log: Path
+    optional: bool
+
+    def is_ready(self) -> bool:
+        """Whether everything is installed."""
+
+    def prepare(self) -> None:
+        """Makes the folder fit for an installation."""
+
+    def commands(self) -> Iterator[list[str]]:
+        """The commands that install it, in order."""
+
+    def finish(self) -> None:
+        """Notes that the installation is complete."""
+
+
 class Environment:
     """A virtual environment in the project's folder, and what is to be installed in it.
 
@@ -59,6 +79,8 @@ class Environment:
         files: requirement files, relative to the project's folder.
         replace: a requirement, and the one to install instead of it.
     """
+
+    optional = False
 
     def __init__(self, name: str, files: Sequence[str], replace: tuple[str, str] = ("", "")) -> None:
         self.name = name
@@ -131,19 +153,20 @@ class Environment:
 
 
 class Installation:
-    """An environment's installation under way.
+    """An installation under way.
 
     Args:
-        environment: what to install.
+        environment: what to install; where it is optional, a failure is told and is no error.
         inherited: file descriptors that the commands keep open.
     """
 
-    def __init__(self, environment: Environment, inherited: tuple[int, ...]) -> None:
+    def __init__(self, environment: Installable, inherited: tuple[int, ...]) -> None:
         self.environment = environment
         self._inherited = inherited
         self._commands = environment.commands()
         self._process: subprocess.Popen[bytes] | None = None
         self._started = time.monotonic()
+        self.failed = False
 
     @property
     def seconds(self) -> int:
@@ -151,11 +174,22 @@ class Installation:
         return int(time.monotonic() - self._started)
 
     def is_done(self) -> bool:
-        """Whether it is complete; starts the next command when the one before has ended.
+        """Whether it has ended; starts the next command when the one before has ended.
 
         Raises:
             Failed: a command failed or took too long.
         """
+        try:
+            return self._is_complete()
+        except Failed as failure:
+            if not self.environment.optional:
+                raise
+            self.stop()
+            say(f"{failure}\nIt goes on without {self.environment.name}.")
+            self.failed = True
+            return True
+
+    def _is_complete(self) -> bool:
         if self._process is not None:
             code = self._process.poll()
             if code is None and self.seconds < INSTALL_SECONDS:
@@ -167,14 +201,14 @@ class Installation:
             self.environment.finish()
             return True
         with open(self.environment.log, "ab") as log:
-            self._process = subprocess.Popen(  # noqa: S603  # venv and pip
+            self._process = subprocess.Popen(  # noqa: S603  # venv, pip and npm
                 command,
                 cwd=ROOT,
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
                 pass_fds=self._inherited,
-                # venv and pip start processes of their own, which `stop` has to end too.
+                # They start processes of their own, which `stop` has to end too.
                 start_new_session=True,
             )
         return False
@@ -224,8 +258,8 @@ def installation_lock() -> Iterator[tuple[int, ...]]:
         yield (file.fileno(),)
 
 
-def install(environments: Sequence[Environment]) -> None:
-    """Installs those environments that are not ready, all at once, and shows how far they are.
+def install(environments: Sequence[Installable]) -> None:
+    """Installs those that are not ready, all at once, and shows how far they are.
 
     Raises:
         Failed: an installation failed; the text holds the end of pip's log.
@@ -255,7 +289,8 @@ def _run_all(running: list[Installation]) -> None:
                 if installation.is_done():
                     running.remove(installation)
                     name = installation.environment.name
-                    say(f"{_clear(live)}  {name:<14} ready after {installation.seconds} s")
+                    outcome = "failed" if installation.failed else "ready"
+                    say(f"{_clear(live)}  {name:<14} {outcome} after {installation.seconds} s")
             names = ", ".join(installation.environment.name for installation in running)
             if running and (live or time.monotonic() - told > 10):
                 told = time.monotonic()

@@ -1,7 +1,8 @@
 """The local stack: the parts that stand in for Azure and the function app, started and stopped together.
 
 identity ──> session_pool ─┐
-             model ────────┴──> functions_host (or Core Tools' func)
+             model ────────┼──> functions_host (or Core Tools' func)
+             azurite ──────┘
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from local import azurite
 from local.choice import MODEL_SETTINGS, Choice, StackRefused
 from local.part import Part
 from local.session_pool import sandbox
@@ -32,7 +34,7 @@ _DEVELOPER_CREDENTIALS = (
     "AZURE_USERNAME",
     "AZURE_PASSWORD",
 )
-IDENTITY, SESSION_POOL, MODEL, HOST = "identity", "session_pool", "model", "functions_host"
+IDENTITY, SESSION_POOL, MODEL, STORAGE, HOST = "identity", "session_pool", "model", "azurite", "functions_host"
 
 
 def session_python() -> Path:
@@ -49,10 +51,10 @@ class Stack:
 
     Args:
         kernel_python: interpreter of the sessions' kernels; by default `session_python()`.
-        choice: which parts are local; by default all, the pool in a sandbox where there can be one.
+        choice: which parts are local; by default all, the pool in a sandbox and storage where there can be.
         port: the function app's port on 127.0.0.1; 0 for any free one.
         app_dir: folder of `function_app.py`.
-        identity_args, pool_args, model_args, host_args: further arguments for a part.
+        identity_args, pool_args, model_args, storage_args, host_args: further arguments for a part.
         host_env: settings for the function app, over all others.
         core_tools: run the app with `func start`.
         logs_to_terminal: leave what the parts log on standard error instead of keeping the last lines.
@@ -68,12 +70,13 @@ class Stack:
         identity_args: Sequence[str] = (),
         pool_args: Sequence[str] = (),
         model_args: Sequence[str] = (),
+        storage_args: Sequence[str] = (),
         host_args: Sequence[str] = (),
         host_env: Mapping[str, str] | None = None,
         core_tools: bool = False,
         logs_to_terminal: bool = False,
     ) -> None:
-        self._choice = choice or Choice(sandboxed=not sandbox.missing())
+        self._choice = choice or Choice(sandboxed=not sandbox.missing(), local_storage=not azurite.missing())
         self._app_dir = app_dir
         self._host_env = dict(host_env or {})
         self._core_tools = core_tools
@@ -83,6 +86,7 @@ class Stack:
             IDENTITY: list(identity_args),
             SESSION_POOL: list(pool_args),
             MODEL: list(model_args),
+            STORAGE: list(storage_args),
             HOST: list(host_args),
         }
         self._ports = {HOST: port}
@@ -106,6 +110,7 @@ class Stack:
             if self._choice.local_pool:
                 self.start_part(IDENTITY)
             together = [SESSION_POOL] * self._choice.local_pool + [MODEL] * self._choice.stand_in_model
+            together += [STORAGE] * self._choice.local_storage
             for name in together:
                 self._launch(name)
             for name in together:
@@ -131,7 +136,7 @@ class Stack:
         return {name: part.pid for name, part in self._parts.items() if part.running}
 
     def part_url(self, name: str) -> str:
-        """A part's address: `identity`, `session_pool`, `model` or `functions_host`."""
+        """A part's address: `identity`, `session_pool`, `model`, `azurite` or `functions_host`."""
         return str(self._ready[name]["url"])
 
     def ready(self, name: str) -> dict[str, Any]:

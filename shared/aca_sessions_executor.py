@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from shared import execution_text
 from shared.code_blocks import MarkdownBlocks, UnsupportedLanguage, cell
 from shared.deadline import Deadline
+from shared.errors import PoolError, PoolOutcomeUnknown
 from shared.pictures import PictureRoom, ShownPicture
 from shared.session import Session
-from shared.session_wire import DEFAULT_API_VERSION, Execution
+from shared.session_wire import DEFAULT_API_VERSION, Execution, Picture
 from shared.settings import Settings
 
 if TYPE_CHECKING:
@@ -86,6 +89,20 @@ class ACASessionsExecutor(Session):
         self._picture_room = picture_room
         self._picture_count = 0
         self._last: BlocksResult | None = None
+        self._operation_ids: Callable[[int], str] | None = None
+        self._begun = False
+
+    def name_executions(self, operation_ids: Callable[[int], str], *, begun: bool = False) -> None:
+        """Gives the executions of the next message's blocks names, so that none of them runs twice.
+
+        Where the pool's answer to a named execution is lost, the session is asked what became of it.
+
+        Args:
+            operation_ids: from the number of a block, from 1, to its execution's id.
+            begun: another process may have begun them: the session is asked before a block is run.
+        """
+        self._operation_ids = operation_ids
+        self._begun = begun
 
     @property
     def code_extractor(self) -> CodeExtractor:
@@ -113,7 +130,7 @@ class ACASessionsExecutor(Session):
                 blocks_left = len(code_blocks) - number
                 # What a block does not need of its share goes to those behind it.
                 share = max(0, characters_left) // (blocks_left + 1)
-                exit_code, text = self._run_block(block, share, pictures)
+                exit_code, text = self._run_block(number, block, share, pictures)
                 heading = f"block {number} of {len(code_blocks)}\n" if len(code_blocks) > 1 else ""
                 texts.append(heading + text)
                 characters_left -= len(texts[-1])
@@ -131,17 +148,59 @@ class ACASessionsExecutor(Session):
         result, self._last = self._last, None
         return result
 
-    def _run_block(self, block: CodeBlock, limit: int, pictures: list[ShownPicture]) -> tuple[int, str]:
+    def show_again(self, names: Sequence[str], operation_ids: Sequence[str]) -> list[ShownPicture]:
+        """The pictures of an earlier message; none where the session does not have them all any more.
+
+        Args:
+            names: as they were shown.
+            operation_ids: of the message's executions.
+
+        Raises:
+            DeadlineReached: the deadline has passed.
+        """
+        self._picture_count += len(names)
+        pictures = [execution.picture for execution in self._found(operation_ids) if execution.picture]
+        if len(pictures) != len(names):
+            return []
+        return [self._show(name, picture) for name, picture in zip(names, pictures, strict=True)]
+
+    def _found(self, operation_ids: Sequence[str]) -> Iterator[Execution]:
+        for operation_id in operation_ids:
+            # The answer does not depend on it.
+            with suppress(PoolError):
+                execution = self.find_execution(operation_id)
+                if execution is not None:
+                    yield execution
+
+    def _run_block(self, number: int, block: CodeBlock, limit: int, pictures: list[ShownPicture]) -> tuple[int, str]:
         try:
             source = cell(block.language, block.code)
         except UnsupportedLanguage as refusal:
             return 1, str(refusal)
-        execution = self.run(source)
+        execution = self._execution(number, source)
         picture = self._shown(execution)
         if picture is not None:
             pictures.append(picture)
         text = execution_text.describe(execution, limit=limit, picture=picture)
         return int(not execution.succeeded), "\n".join([*self.take_notes(), text])
+
+    def _execution(self, number: int, source: str) -> Execution:
+        if self._operation_ids is None:
+            return self.run(source)
+        operation_id = self._operation_ids(number)
+        # A session that does not know it has not begun it, or, in a service that forgets, has: no document says
+        # how long an execution is kept. Then the block runs again, as it would in a notebook that lost its page.
+        found = self.find_execution(operation_id) if self._begun else None
+        if found is not None:
+            return found
+        try:
+            return self.run(source, operation_id=operation_id)
+        except PoolOutcomeUnknown:
+            found = self.find_execution(operation_id)
+            # What ran in a session that is gone has left nothing.
+            if found is None and self.resume():
+                raise
+            return found or self.run(source, operation_id=operation_id)
 
     def _shown(self, execution: Execution) -> ShownPicture | None:
         picture = execution.picture
@@ -150,4 +209,7 @@ class ACASessionsExecutor(Session):
         self._picture_count += 1
         extension = picture.content_type.removeprefix("image/").split("+")[0]
         name = f"picture-{self._picture_count}.{extension}"
+        return self._show(name, picture)
+
+    def _show(self, name: str, picture: Picture) -> ShownPicture:
         return self._picture_room.show(name, picture) if self._picture_room else ShownPicture(name, picture)

@@ -6,23 +6,20 @@ Errors are problem details (RFC 9457).
 
 from __future__ import annotations
 
-import base64
-import json
 import logging
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, TypeVar
 
 from shared import VERSION
+from shared.chat_reply import encoded, outcome_body, problem_body
 from shared.deadline import Deadline
-from shared.errors import InvalidRequest, ServiceError
+from shared.errors import ServiceError, SettingError
+from shared.run_links import base_url
 from shared.settings import Settings, current
-
-if TYPE_CHECKING:
-    from shared.chat import ChatOutcome, Step
-    from shared.harvest import Harvest, MadeFile
 
 _log = logging.getLogger(__name__)
 
@@ -42,12 +39,14 @@ class Request:
         headers: names in lower case.
         query: the parameters.
         body: as it came.
+        route: the path's parameters.
     """
 
     method: str
     headers: Mapping[str, str]
     query: Mapping[str, str]
     body: bytes = b""
+    route: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -61,24 +60,24 @@ class Reply:
 
 def health(request: Request) -> Reply:
     """Says that the app is alive, and its version; touches nothing."""
-    return _json(200, {"status": "alive", "version": VERSION})
+    return json_reply(200, {"status": "alive", "version": VERSION})
 
 
 def chat(request: Request) -> Reply:
     """Answers one task: `POST` with JSON, or the tutorial's `GET ?message=`."""
-    return _answered(lambda: _chat(request))
+    return answered(lambda: _chat(request))
 
 
 def _chat(request: Request) -> Reply:
     received = time.monotonic()
     # pydantic doubles the time that the host needs to load the app.
-    from shared.chat_request import parse_body, parse_query
+    from shared.chat_request import ChatRequest, parse_body, parse_query
 
     settings = current()
     if request.method == "GET":
         asked = parse_query(request.query)
     else:
-        asked = parse_body(request.body, request.headers.get("content-type", ""))
+        asked = parse_body(request.body, request.headers.get("content-type", ""), ChatRequest)
     task_files = asked.decoded_files(settings)
     asked.check_limits(settings)
     deadline = Deadline(received + (asked.deadline_seconds or settings.chat_deadline_seconds))
@@ -92,7 +91,37 @@ def _chat(request: Request) -> Reply:
         max_turns=asked.max_turns or settings.chat_max_turns,
         files=task_files,
     )
-    return _json(200, _outcome(run_chat(task, settings, deadline)))
+    return json_reply(200, outcome_body(run_chat(task, settings, deadline)))
+
+
+def openapi(request: Request) -> Reply:
+    """The API's document in OpenAPI 3.1."""
+    return answered(lambda: _document("3.1", request))
+
+
+def swagger(request: Request) -> Reply:
+    """The API's document in OpenAPI 2.0, for Logic Apps."""
+    return answered(lambda: _document("2.0", request))
+
+
+def _document(version: str, request: Request) -> Reply:
+    settings = current()
+    try:
+        base = base_url(request.headers, settings)
+    except SettingError:
+        # Only addresses that hold a token have to be ours beyond doubt.
+        base = ""
+    # There is no secret in it, and designers of workflows read it from a page.
+    headers = {"Content-Type": "application/json", "Access-Control-Allow-Origin": "*"}
+    return Reply(200, _described(version, settings, base), headers)
+
+
+@lru_cache(maxsize=8)
+def _described(version: str, settings: Settings, base: str) -> bytes:
+    from shared import openapi, swagger
+
+    document = openapi.openapi(settings, base)
+    return encoded(swagger.swagger(document) if version == "2.0" else document)
 
 
 def caller_of(headers: Mapping[str, str], settings: Settings) -> str:
@@ -110,23 +139,17 @@ def caller_of(headers: Mapping[str, str], settings: Settings) -> str:
 
 def problem(error: ServiceError) -> Reply:
     """The reply for an error: problem details with its code and remedy."""
-    body: dict[str, Any] = {
-        "type": f"urn:problem:{error.code}",
-        "title": error.title,
-        "status": error.status,
-        "code": error.code,
-        "detail": error.detail,
-        "remedy": error.remedy,
-    }
-    if isinstance(error, InvalidRequest) and error.field:
-        body["field"] = error.field
     headers = {"Content-Type": "application/problem+json"}
     if error.status in (429, 503):
         headers["Retry-After"] = str(error.retry_after_seconds or 10)
-    return _json(error.status, body, headers)
+    return json_reply(error.status, problem_body(error), headers)
 
 
-def _answered(handler: Callable[[], Reply]) -> Reply:
+_Answer = TypeVar("_Answer")
+
+
+def answered(handler: Callable[[], _Answer]) -> _Answer | Reply:
+    """What the handler returns, or the problem that it ran into: no error gets past here."""
     try:
         return handler()
     except ServiceError as error:
@@ -140,53 +163,6 @@ def _answered(handler: Callable[[], Reply]) -> Reply:
         return problem(ServiceError("An unforeseen error ended the request."))
 
 
-def _outcome(outcome: ChatOutcome) -> dict[str, Any]:
-    return {
-        "session_id": outcome.session_id,
-        "status": outcome.status,
-        "result": outcome.result,
-        "steps": [_step(step) for step in outcome.steps],
-        **_harvest(outcome.harvest),
-        "usage": asdict(outcome.usage),
-        "chat_history": outcome.chat_history,
-        "cost": outcome.cost,
-    }
-
-
-def _step(step: Step) -> dict[str, Any]:
-    row: dict[str, Any] = {"index": step.index, "agent": step.agent, "content": step.content}
-    if step.exit_code is not None:
-        row["exit_code"] = step.exit_code
-    if step.pictures:
-        row["pictures"] = list(step.pictures)
-    return row
-
-
-def _harvest(harvest: Harvest) -> dict[str, Any]:
-    pictures = [
-        {
-            "name": made.name,
-            "content_type": made.picture.content_type,
-            "content": base64.b64encode(made.picture.data).decode("ascii"),
-        }
-        for made in harvest.pictures
-    ]
-    rows: dict[str, Any] = {"pictures": pictures, "files": [_file(made) for made in harvest.files]}
-    if harvest.warnings:
-        rows["warnings"] = list(harvest.warnings)
-    return rows
-
-
-def _file(made: MadeFile) -> dict[str, Any]:
-    file = made.file
-    row: dict[str, Any] = {"name": file.path, "size_bytes": file.size_bytes, "content_type": file.content_type}
-    if made.content is not None:
-        row["content"] = base64.b64encode(made.content).decode("ascii")
-    return row
-
-
-def _json(status: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Reply:
-    text = json.dumps(body, ensure_ascii=False, default=str)
-    # Lone surrogates can come out of a session's output and have no UTF-8 form.
-    data = text.encode("utf-8", "replace")
-    return Reply(status, data, {"Content-Type": "application/json", **(headers or {})})
+def json_reply(status: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Reply:
+    """A reply with this body as JSON; `headers` go over its own."""
+    return Reply(status, encoded(body), {"Content-Type": "application/json", **(headers or {})})

@@ -6,9 +6,9 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from shared.errors import InvalidRequest
 from shared.file_names import check_file_name
@@ -21,13 +21,27 @@ MAX_TURNS: int = Settings.__dataclass_fields__["chat_max_turns"].metadata["bound
 _HOST_PARAMETERS = frozenset({"code", "clientid"})
 
 
+BASE64_PATTERN = r"^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
+
+
+def _whole(value: object) -> object:
+    """JSON knows one kind of number: 3.0 is as whole as 3."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+WholeNumber = Annotated[int, BeforeValidator(_whole)]
+
+
 class InputFile(BaseModel):
     """A file that comes with a request."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    name: str = Field(description="Name without a path.")
-    content: str = Field(description="The bytes in base64 (RFC 4648).")
+    name: str = Field(description="Name without a path.", json_schema_extra={"minLength": 1, "maxLength": 255})
+    content: str = Field(
+        description="The bytes in base64 (RFC 4648).",
+        json_schema_extra={"contentEncoding": "base64", "pattern": BASE64_PATTERN},
+    )
 
 
 class ChatRequest(BaseModel):
@@ -35,10 +49,21 @@ class ChatRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    message: str = Field(description="The task in plain words.")
-    session_id: str | None = Field(default=None, description="Go on in the session of an earlier reply.")
-    max_turns: int | None = Field(default=None, description=f"Most turns, 1 to {MAX_TURNS}.")
-    deadline_seconds: float | None = Field(default=None, description="Time for the answer, in seconds.")
+    # The bounds are for the API documents: `check_limits` refuses with codes and words of its own.
+    message: str = Field(description="The task in plain words.", json_schema_extra={"pattern": r"\S"})
+    session_id: str | None = Field(
+        default=None,
+        description="Go on in the session of an earlier reply.",
+        json_schema_extra={"pattern": SESSION_ID_PATTERN.replace(r"\Z", "$")},
+    )
+    max_turns: WholeNumber | None = Field(
+        default=None,
+        description=f"Most turns, 1 to {MAX_TURNS}.",
+        json_schema_extra={"minimum": 1, "maximum": MAX_TURNS},
+    )
+    deadline_seconds: float | None = Field(
+        default=None, description="Time for the answer, in seconds.", json_schema_extra={"minimum": 1}
+    )
     files: list[InputFile] = Field(default_factory=list, description="Files for the session, in /mnt/data.")
 
     def check_limits(self, settings: Settings) -> None:
@@ -62,11 +87,16 @@ class ChatRequest(BaseModel):
             )
         if self.max_turns is not None and not 1 <= self.max_turns <= MAX_TURNS:
             raise InvalidRequest("max_turns_out_of_range", f"max_turns may be 1 to {MAX_TURNS}.", field="max_turns")
-        most = settings.chat_deadline_seconds
+        most = self.longest_deadline(settings)
         if self.deadline_seconds is not None and not 1 <= self.deadline_seconds <= most:
             raise InvalidRequest(
                 "deadline_out_of_range", f"deadline_seconds may be 1 to {most}.", field="deadline_seconds"
             )
+
+    @classmethod
+    def longest_deadline(cls, settings: Settings) -> int:
+        """The most seconds that a caller may ask for."""
+        return settings.chat_deadline_seconds
 
     def decoded_files(self, settings: Settings) -> dict[str, bytes]:
         """The files' names and contents.
@@ -93,21 +123,25 @@ class ChatRequest(BaseModel):
         return decoded
 
 
-def parse_body(body: bytes, content_type: str) -> ChatRequest:
+_Body = TypeVar("_Body", bound=ChatRequest)
+
+
+def parse_body(body: bytes, content_type: str, kind: type[_Body]) -> _Body:
     """Reads a JSON body.
 
     Args:
         body: as it came.
         content_type: of the request.
+        kind: the body's model.
 
     Raises:
         InvalidRequest: it is not JSON of the contract's shape.
     """
-    kind = content_type.partition(";")[0].strip().lower()
-    if kind != "application/json" and not kind.endswith("+json"):
+    media_type = content_type.partition(";")[0].strip().lower()
+    if media_type != "application/json" and not media_type.endswith("+json"):
         raise InvalidRequest("content_type_unsupported", "The Content-Type has to be application/json.", status=415)
     try:
-        return ChatRequest.model_validate_json(body)
+        return kind.model_validate_json(body)
     except ValidationError as error:
         raise _fault(error) from None
 

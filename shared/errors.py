@@ -15,11 +15,20 @@
     │   ├── SessionFileNotFound     404: no such file in the session
     │   ├── PoolRefused             502: any other refusal
     │   └── PoolUnavailable         503: the service failed; try again
-    └── ModelError                  the model did not do its part
-        ├── ModelUnreachable        502
-        ├── ModelUnauthorized       502: 401 or 403, a role or key is missing
-        ├── ModelRefused            502: the model rejected the request
-        └── ModelBusy               503: 429 or 5xx, quota or capacity
+    ├── ModelError                  the model did not do its part
+    │   ├── ModelUnreachable        502
+    │   ├── ModelUnauthorized       502: 401 or 403, a role or key is missing
+    │   ├── ModelRefused            502: the model rejected the request
+    │   └── ModelBusy               503: 429 or 5xx, quota or capacity
+    ├── StorageError                the storage account did not do its part
+    │   ├── StorageUnreachable      503: no connection, or no answer
+    │   ├── StorageUnavailable      503: 429 or 5xx; try again
+    │   ├── StorageForbidden        502: 401 or 403, a role or the right key is missing
+    │   ├── StorageLimitExceeded    413: too large to be kept
+    │   └── StorageRefused          502: any other refusal, or a record that cannot be read
+    ├── RunNotFound                 404: there is no such run
+    ├── RunBusy                     409: another worker has the run
+    └── RunChanged                  409: somebody else changed the record meanwhile
 
     DeadlineReached                 not an error of the service: the time given is used up
 
@@ -249,6 +258,95 @@ class ModelBusy(ModelError):
     code = "model_busy"
     title = "The model is out of quota or capacity"
     remedy = "Try again in a moment, or raise the deployment's tokens per minute."
+
+
+class StorageError(ServiceError):
+    """The storage account, which keeps runs, did not do its part."""
+
+    status = 502
+    code = "storage_error"
+    title = "The storage account failed"
+    remedy = "Check AzureWebJobsStorage, or AzureWebJobsStorage__accountName and its kin."
+
+
+class StorageUnreachable(StorageError):
+    """No connection to the storage account, or no answer from it; what was asked may have been done."""
+
+    status = 503
+    code = "storage_unreachable"
+    title = "The storage account cannot be reached"
+    remedy = (
+        "Check AzureWebJobsStorage, or AzureWebJobsStorage__accountName and its kin, and the account's network rules; "
+        "on your machine, start Azurite with 'python3 dev.py up'. Then try again."
+    )
+
+
+class StorageUnavailable(StorageError):
+    """The storage account is busy or failed, also when tried again; what was asked may have been done."""
+
+    status = 503
+    code = "storage_unavailable"
+    title = "The storage account is not available"
+    remedy = "Try again in a moment."
+
+
+class StorageForbidden(StorageError):
+    """The identity has no role on the storage account, or its key is not the right one."""
+
+    code = "storage_forbidden"
+    title = "The app may not use the storage account"
+    remedy = (
+        "Assign the roles 'Storage Blob Data Owner' and 'Storage Queue Data Contributor' on the storage account to the "
+        "function app's identity (a new assignment takes some minutes to work), or correct AzureWebJobsStorage; the "
+        "account's network rules may refuse the app too."
+    )
+
+
+class StorageLimitExceeded(StorageError):
+    """What is to be kept, or was kept, is too large."""
+
+    status = 413
+    code = "storage_limit_exceeded"
+    title = "Too large to be kept for a run"
+    remedy = "Send, or ask for, less."
+
+
+class StorageRefused(StorageError):
+    """The storage account refused the request for another reason, or holds what is not ours."""
+
+    code = "storage_refused"
+    title = "The storage account refused the request"
+    remedy = (
+        "Check that AzureWebJobsStorage, or AzureWebJobsStorage__accountName and its kin, leads to a general-purpose "
+        "account, and that nobody else writes its container 'runs'."
+    )
+
+
+class RunNotFound(ServiceError):
+    """There is no such run, or it was deleted."""
+
+    status = 404
+    code = "run_not_found"
+    title = "There is no such run"
+    remedy = "Check the run's address; ended runs are deleted after RUN_RETENTION_DAYS."
+
+
+class RunBusy(ServiceError):
+    """Another worker has the run."""
+
+    status = 409
+    code = "run_busy"
+    title = "The run is being worked on"
+    remedy = "Wait for it; ask for its state."
+
+
+class RunChanged(ServiceError):
+    """The run's record was changed since it was read."""
+
+    status = 409
+    code = "run_changed"
+    title = "The run was changed meanwhile"
+    remedy = "Try again."
 
 
 class DeadlineReached(Exception):

@@ -15,6 +15,7 @@ from shared.errors import DeadlineReached, ServiceError
 from shared.file_names import check_file_name
 from shared.identity import POOL_SCOPE, BearerTokens
 from shared.pool_transport import REPLY_BYTES_MAX
+from shared.session_losses import SessionLosses
 from shared.session_pool import SessionPool, process_pool
 from shared.session_wire import DEFAULT_API_VERSION, EXECUTION_SECONDS_MAX, Execution, SessionFile, knows_sessions
 from shared.settings import Settings
@@ -84,25 +85,62 @@ class Session:
         self._timeout_seconds = execution_timeout_seconds
         self._deadline = deadline
         self._started = False
-        # What a loss would mean to whoever goes on in the session.
-        self._loss = execution_text.NEW_SESSION if session_id is not None else ""
-        self._guid = ""
+        self._losses = SessionLosses(execution_text.NEW_SESSION if session_id is not None else "")
         self._provided: dict[str, bytes] = {}
         self._provided_files: dict[str, SessionFile] = {}
-        self._notes: list[str] = []
 
-    def run(self, code: str) -> Execution:
+    def run(self, code: str, *, operation_id: str | None = None) -> Execution:
         """Runs Python, or a cell magic, and returns all that came of it.
+
+        Args:
+            code: what to run.
+            operation_id: by which `find_execution` finds it again, in another process too.
 
         Raises:
             DeadlineReached: the deadline has passed.
             PoolError: the pool failed or refused.
             IdentityError: no token could be had.
         """
-        execution = self._execute(code, self._begin())
+        execution = self._execute(code, self._begin(), operation_id)
         self._notice_loss(execution)
-        self._loss = execution_text.SESSION_LOST
+        self._losses.code_has_run()
         return execution
+
+    def find_execution(self, operation_id: str) -> Execution | None:
+        """What became of an execution that was begun before, once it has ended; None if the session knows none such.
+
+        Raises:
+            DeadlineReached, PoolError, IdentityError: as `run`.
+        """
+        found = self._pool.find_execution(
+            self._identifier, operation_id, timeout_seconds=self._timeout_seconds, deadline=self._begin()
+        )
+        if found is not None:
+            self._notice_loss(found)
+            self._losses.code_has_run()
+        return found
+
+    def take_up(self, files: Mapping[str, bytes], *, code_has_run: bool) -> bool:
+        """Goes on with what another process began in the session, and says whether it is still there.
+
+        If it is not, the notes say so and the files are provided again.
+
+        Args:
+            files: what was provided then.
+            code_has_run: whether code of this conversation has left anything that a loss takes away.
+
+        Raises:
+            DeadlineReached, PoolError, IdentityError: as `run`.
+        """
+        self._started = True
+        if code_has_run:
+            self._losses.code_has_run()
+        there = self.resume()
+        if there:
+            self._provided = dict(files)
+        else:
+            self.provide_files(files)
+        return there
 
     def resume(self) -> bool:
         """Whether the session of an earlier conversation is still there; if not, the notes say so.
@@ -115,16 +153,23 @@ class Session:
         if knows_sessions(self._api_version):
             there = self.session_exists()
         else:
-            execution = self._execute("pass", self._bound())
-            there, self._guid = not execution.new_allocation, execution.session_guid
+            there = not self._losses.is_lost_in(self._execute("pass", self._bound()))
         if not there:
-            self._note_loss()
+            self._losses.note()
         return there
+
+    def note_new(self) -> None:
+        """Has the notes say that the session is new, as another process has found it."""
+        self._losses.note(execution_text.NEW_SESSION)
+
+    @property
+    def has_notes(self) -> bool:
+        """Whether there is anything to tell of the session."""
+        return self._losses.untold
 
     def take_notes(self) -> list[str]:
         """What became of the session since the last call, in words for a model: that it was lost, and what with it."""
-        notes, self._notes = self._notes, []
-        return notes
+        return self._losses.take()
 
     def restart(self) -> None:
         """Ends the session, so that the next code finds an empty one; provided files are put there again.
@@ -215,8 +260,7 @@ class Session:
             _log.warning("This API version cannot end a session: it lives on until its cooldown.")
             self.session_id = uuid.uuid4().hex
         self._started = False
-        self._loss = self._guid = ""
-        self._notes.clear()
+        self._losses = SessionLosses()
         return ended
 
     @property
@@ -259,21 +303,20 @@ class Session:
         self._started = True
         return deadline
 
-    def _execute(self, code: str, deadline: Deadline) -> Execution:
-        return self._pool.execute(self._identifier, code, timeout_seconds=self._timeout_seconds, deadline=deadline)
+    def _execute(self, code: str, deadline: Deadline, operation_id: str | None = None) -> Execution:
+        return self._pool.execute(
+            self._identifier,
+            code,
+            timeout_seconds=self._timeout_seconds,
+            deadline=deadline,
+            operation_id=operation_id,
+        )
 
     def _notice_loss(self, execution: Execution) -> None:
-        known, self._guid = self._guid, execution.session_guid or self._guid
-        if not execution.new_allocation and known in ("", self._guid):
-            return
-        self._note_loss()
-        if self._provided:
-            self._provide_again()
-
-    def _note_loss(self) -> None:
-        if self._loss:
-            self._notes.append(self._loss)
-        self._loss = ""
+        if self._losses.is_lost_in(execution):
+            self._losses.note()
+            if self._provided:
+                self._provide_again()
 
     def _provide_again(self) -> None:
         missing, again = set(self._provided), []
@@ -287,6 +330,6 @@ class Session:
             # The code's own result counts for more than this.
             _log.warning("Provided files could not be put into the new session: %s", type(error).__name__)
         if again:
-            self._notes.append(execution_text.files_provided_again(again))
+            self._losses.add(execution_text.files_provided_again(again))
         if lost := sorted(missing.difference(again)):
-            self._notes.append(execution_text.files_not_provided(lost))
+            self._losses.add(execution_text.files_not_provided(lost))

@@ -58,7 +58,15 @@ class SessionPool:
         self._sleep = sleep
         self._transport = PoolTransport(tokens, sleep)
 
-    def execute(self, identifier: str, code: str, *, timeout_seconds: float, deadline: Deadline) -> Execution:
+    def execute(
+        self,
+        identifier: str,
+        code: str,
+        *,
+        timeout_seconds: float,
+        deadline: Deadline,
+        operation_id: str | None = None,
+    ) -> Execution:
         """Runs code in a session and waits for its end.
 
         Args:
@@ -66,6 +74,7 @@ class SessionPool:
             code: Python, or a cell magic.
             timeout_seconds: for the code; cut to 220 and to the deadline.
             deadline: bounds the call.
+            operation_id: by which `find_execution` finds it again; None for one that nobody knows.
 
         Raises:
             DeadlineReached: the deadline has passed.
@@ -84,17 +93,36 @@ class SessionPool:
             limit + ALLOCATION_SECONDS,
             repeatable=False,
             json=body,
-            headers={"operation-id": str(uuid.uuid4())},
+            headers={"operation-id": operation_id or str(uuid.uuid4())},
         )
         if reply.status_code >= 500 and not refused_in_time(reply):
             raise errors.PoolOutcomeUnknown(f"The session pool answered {reply.status_code}: the code may have run.")
-        _successful(reply)
-        return session_wire.decode_execution(
-            self._ended(session_wire.json_object(reply.body), identifier, deadline),
-            reply.headers,
-            timeout_seconds=seconds,
-            stream_limit=session_wire.stream_characters(self._api_version, STREAM_LIMIT),
-        )
+        return self._outcome(reply, identifier, seconds, deadline)
+
+    def find_execution(
+        self, identifier: str, operation_id: str, *, timeout_seconds: int, deadline: Deadline
+    ) -> Execution | None:
+        """What became of an execution that was sent before; one that is still running is waited for.
+
+        Args:
+            identifier: of the session.
+            operation_id: as `execute` had it.
+            timeout_seconds: what the code was given.
+            deadline: bounds the call.
+
+        Returns:
+            None where the session does not know it, or is gone itself.
+
+        Raises:
+            DeadlineReached: the deadline has passed.
+            PoolOutcomeUnknown: it was running, and then asking after it failed.
+            PoolError: the pool failed or refused.
+        """
+        reply = self._send("GET", f"/executions/{quote(operation_id, safe='')}", identifier, deadline, REQUEST_SECONDS)
+        # No document says how the service refuses an unknown one.
+        if reply.status_code in (400, 404, 405, 410):
+            return None
+        return self._outcome(reply, identifier, timeout_seconds, deadline)
 
     def upload(self, identifier: str, name: str, content: bytes, *, deadline: Deadline) -> SessionFile:
         """Puts a file into the session's /mnt/data; one of that name is replaced.
@@ -164,6 +192,15 @@ class SessionPool:
     def close(self) -> None:
         """Closes the connections; another call opens new ones."""
         self._transport.close()
+
+    def _outcome(self, reply: Reply, identifier: str, timeout_seconds: int, deadline: Deadline) -> Execution:
+        _successful(reply)
+        return session_wire.decode_execution(
+            self._ended(session_wire.json_object(reply.body), identifier, deadline),
+            reply.headers,
+            timeout_seconds=timeout_seconds,
+            stream_limit=session_wire.stream_characters(self._api_version, STREAM_LIMIT),
+        )
 
     def _ended(self, execution: dict[str, Any], identifier: str, deadline: Deadline) -> dict[str, Any]:
         """Asks until the execution has ended: 2024-10-02-preview may answer 202 before it has."""

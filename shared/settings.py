@@ -1,14 +1,15 @@
 """Every setting once: its name, default, meaning and example.
 
-A setting's name in the environment is the field's name in upper case. `docs/settings.md` is generated
-from this table (`python -m shared.settings`) and a test compares the two.
+A setting's name in the environment is the field's name in upper case, or the one that the Functions runtime
+has given it. `docs/settings.md` is generated from this table (`python -m shared.settings`) and a test compares
+the two.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -23,8 +24,10 @@ def _setting(
     *,
     bounds: tuple[int, int] | None = None,
     secret: bool = False,
+    name: str = "",
 ) -> Any:
-    return field(default=default, repr=not secret, metadata={"meaning": meaning, "example": example, "bounds": bounds})
+    row = {"meaning": meaning, "example": example, "bounds": bounds, "name": name}
+    return field(default=default, repr=not secret, metadata=row)
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,67 @@ class Settings:
         "8000",
         bounds=(500, 200_000),
     )
+    run_deadline_seconds: int = _setting(
+        1200,
+        "Time for one run unless the caller asks for another; it has to stay below the function timeout of host.json.",
+        "600",
+        bounds=(1, 3500),
+    )
+    run_max_tokens: int = _setting(
+        200_000,
+        "Most tokens of all model calls of a run together; a caller may ask for less.",
+        "50000",
+        bounds=(1, 100_000_000),
+    )
+    run_retention_days: int = _setting(7, "Days after which an ended run is deleted.", "30", bounds=(1, 365))
+    run_queue_name: str = _setting("runs", "Name of the storage queue that runs wait in.", "runs-test")
+    callback_hosts: str = _setting(
+        ".logic.azure.com",
+        "Where callbacks may go: hosts, or suffixes that begin with a dot, with commas between them.",
+        ".logic.azure.com,.api.powerplatform.com",
+    )
+    callback_secret: str = _setting(
+        "",
+        "Signs callbacks by the scheme of Standard Webhooks. Empty: they are not signed.",
+        "whsec_<24 to 64 bytes as base64>",
+        secret=True,
+    )
+    public_url: str = _setting(
+        "",
+        "How this app is reached from outside, for the addresses of runs. Empty: by the name that Azure gave it.",
+        "https://agents.example.com",
+    )
+    storage_connection: str = _setting(
+        "",
+        "Storage account for runs: a connection string, or `UseDevelopmentStorage=true` for Azurite.",
+        "UseDevelopmentStorage=true",
+        secret=True,
+        name="AzureWebJobsStorage",
+    )
+    storage_account: str = _setting(
+        "",
+        "Instead of that, and better: the account's name in the public cloud, reached with the app's identity.",
+        "<account>",
+        name="AzureWebJobsStorage__accountName",
+    )
+    storage_blob_uri: str = _setting(
+        "",
+        "Instead of the name: the account's blob service.",
+        "https://<account>.blob.core.windows.net",
+        name="AzureWebJobsStorage__blobServiceUri",
+    )
+    storage_queue_uri: str = _setting(
+        "",
+        "Instead of the name: the account's queue service.",
+        "https://<account>.queue.core.windows.net",
+        name="AzureWebJobsStorage__queueServiceUri",
+    )
+    storage_client_id: str = _setting(
+        "",
+        "Client id of a user-assigned identity for the storage account. Empty: that of `AZURE_CLIENT_ID`.",
+        "<client id>",
+        name="AzureWebJobsStorage__clientId",
+    )
 
     website_auth_enabled: str = _setting(
         "", "Set by App Service where its authentication is on; callers are then told apart by it.", "true"
@@ -119,10 +183,16 @@ class Settings:
         """
         values: dict[str, Any] = {}
         for row in fields(cls):
-            text = environment.get(row.name.upper(), "").strip()
+            name = _name(row)
+            text = environment.get(name, "").strip()
             if text:
-                values[row.name] = _parse(row.name.upper(), text, row.default, row.metadata["bounds"])
+                values[row.name] = _parse(name, text, row.default, row.metadata["bounds"])
         return cls(**values)
+
+
+def _name(row: Field[Any]) -> str:
+    """What the setting is called in the environment."""
+    return row.metadata["name"] or row.name.upper()
 
 
 def _parse(name: str, text: str, default: object, bounds: tuple[int, int] | None) -> str | int:
@@ -160,7 +230,7 @@ class SettingRow(NamedTuple):
 def table() -> Iterator[SettingRow]:
     """All settings, in the order in which they are declared."""
     for row in fields(Settings):
-        yield SettingRow(row.name.upper(), str(row.default), row.metadata["meaning"], row.metadata["example"])
+        yield SettingRow(_name(row), str(row.default), row.metadata["meaning"], row.metadata["example"])
 
 
 def markdown_table() -> str:

@@ -46,12 +46,22 @@ get_requires_for_build_wheel = prepare_metadata_for_build_wheel = build_wheel
 BUILD_SYSTEM = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
 
 
+# Stands for npm: notes how it was called, and installs what the stack looks for, or fails when told to.
+NPM = """#!/bin/sh
+echo "$*" >> "$CALLS-npm"
+[ -z "$NPM_FAILS" ] || { echo "npm error: no such registry" >&2; exit 1; }
+mkdir -p "$3/node_modules/azurite/dist/src"
+cp "$3/package-lock.json" "$3/node_modules/azurite/dist/src/azurite.js"
+"""
+
+
 @dataclass(frozen=True)
 class Project:
     """A folder with dev.py and requirements of its own."""
 
     folder: Path
     wheels: Path
+    tools: Path
 
     def require(self, file: str, *wheels: Path) -> None:
         path = self.folder / file
@@ -85,7 +95,9 @@ class Project:
     def start(
         self, *arguments: str, cwd: Path | None = None, python: str | Path = sys.executable, **variables: str
     ) -> subprocess.Popen[str]:
-        environment = {**os.environ, "PIP_NO_INDEX": "1", "CALLS": str(self.folder / "calls"), **variables}
+        path = os.pathsep.join([str(self.tools), os.environ["PATH"]])
+        own = {"PIP_NO_INDEX": "1", "CALLS": str(self.folder / "calls"), "PATH": path, "CI": ""}
+        environment = {**os.environ, **own, **variables}
         environment.pop("SESSION_PYTHON", None)
         return subprocess.Popen(
             [str(python), str(self.folder / "dev.py"), *arguments],
@@ -103,6 +115,12 @@ class Project:
         with self.start(*arguments, cwd=cwd, python=python, **variables) as process:
             out, err = process.communicate(timeout=BOUND_SECONDS)
         return Ran(process.returncode, out, err)
+
+    def npm_calls(self) -> list[str]:
+        path = self.folder / "calls-npm"
+        lines = path.read_text().splitlines() if path.exists() else []
+        path.unlink(missing_ok=True)
+        return lines
 
     def calls(self) -> list[Sequence[str]]:
         path = self.folder / "calls"
@@ -122,9 +140,13 @@ class Ran:
 
 def make_project(folder: Path) -> Project:
     """A project in a new folder below this one."""
-    wheels = folder / "wheels"
+    wheels, tools = folder / "wheels", folder / "tools"
     wheels.mkdir(parents=True)
-    project = Project(folder / "project", wheels)
+    tools.mkdir()
+    for name in ("npm", "node"):
+        (tools / name).write_text(NPM)
+        (tools / name).chmod(0o755)
+    project = Project(folder / "project", wheels, tools)
     project.folder.mkdir()
     shutil.copy(ROOT / "dev.py", project.folder)
     alpha = project.wheel("alpha", "1.0", {"alpha": "VERSION = 1"})
@@ -136,6 +158,7 @@ def make_project(folder: Path) -> Project:
     (project.folder / "local" / "__main__.py").write_text(LOCAL_MAIN)
     for name in ("__init__.py", "environments.py"):
         shutil.copy(ROOT / "local" / name, project.folder / "local")
+    shutil.copytree(ROOT / "local" / "azurite", project.folder / "local" / "azurite")
     return project
 
 

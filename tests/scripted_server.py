@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -99,8 +100,10 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def scripted_server(answer: Callable[[int, Received], Answer]) -> Iterator[ScriptedServer]:
-    """Runs a server; `answer` is called with the request's number, from 0, and the request."""
+def scripted_server(
+    answer: Callable[[int, Received], Answer], *, tls: ssl.SSLContext | None = None
+) -> Iterator[ScriptedServer]:
+    """Runs a server; `answer` is called with the request's number, from 0, and the request; `tls` makes it https."""
     server = ScriptedServer("")
     lock = threading.Lock()
 
@@ -116,7 +119,9 @@ def scripted_server(answer: Callable[[int, Received], Answer]) -> Iterator[Scrip
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
         http.daemon_threads = True
-        server.url = f"http://127.0.0.1:{http.server_address[1]}"
+        if tls is not None:
+            http.socket = tls.wrap_socket(http.socket, server_side=True)
+        server.url = f"{'https' if tls else 'http'}://127.0.0.1:{http.server_address[1]}"
         thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         thread.start()
         try:

@@ -36,9 +36,9 @@ def test_installs_once_and_hands_over(project: Project, tmp_path: Path) -> None:
     assert ".venv " in first.err
     assert ".venv-session " in first.err
     # From another folder, so that a relative --file means what the user sees.
-    second = project.run("up", cwd=tmp_path)
+    second = project.run("ask", "again", cwd=tmp_path)
     assert (second.code, second.err) == (0, "")
-    assert json.loads(second.out)["argv"] == ["up"]
+    assert json.loads(second.out)["argv"] == ["ask", "again"]
 
 
 def test_tests_run_each_tool_under_a_headline(project: Project) -> None:
@@ -148,6 +148,59 @@ def test_what_the_system_refuses_is_told_in_a_sentence(bare: Project) -> None:
     assert ".venv" in ran.err
     assert "Traceback" not in ran.err
     assert (bare.folder / ".venv").read_text() == "a file"
+
+
+def test_storage_emulator_is_installed_where_it_is_used(bare: Project) -> None:
+    assert bare.run("ask", "x").code == 0
+    assert bare.npm_calls() == []
+    data = bare.folder / ".azurite" / "data"
+    first = bare.run("up")
+    assert first.code == 0, first.err
+    assert ".azurite" in first.err
+    (call,) = bare.npm_calls()
+    assert call.startswith(f"ci --prefix {bare.folder / '.azurite'} --ignore-scripts")
+    data.mkdir()
+    for command in (["up"], ["ask", "--run", "x"], ["test"]):
+        ran = bare.run(*command)
+        assert ran.code == 0, ran.err
+    assert bare.npm_calls() == []
+    # Another pin is another installation, and what the storage keeps stays.
+    lock = bare.folder / "local" / "azurite" / "package-lock.json"
+    lock.write_text("{}")
+    assert bare.run("ask", "--run", "x").code == 0
+    assert len(bare.npm_calls()) == 1
+    assert (bare.folder / ".azurite/package-lock.json").read_text() == "{}"
+    assert data.exists()
+
+
+def test_emulator_that_cannot_be_installed_is_told_and_tried_again(bare: Project) -> None:
+    for command in ("up", "test"):
+        ran = bare.run(command, NPM_FAILS="1")
+        assert ran.code == 0, ran.err
+        assert "npm error: no such registry" in ran.err
+        assert "It goes on without .azurite." in ran.err
+    assert len(bare.npm_calls()) == 2
+    assert bare.run("up").code == 0
+    assert len(bare.npm_calls()) == 1
+
+
+def test_without_npm_there_is_no_emulator(bare: Project, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    ran = bare.run("up", PATH=str(empty))
+    assert ran.code == 0, ran.err
+    assert not (bare.folder / ".azurite").exists()
+
+
+def test_in_ci_the_emulator_has_to_be_there(bare: Project, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    without = bare.run("test", PATH=str(empty), CI="true")
+    assert without.code == 3
+    assert "npm is not installed" in without.err
+    failed = bare.run("test", NPM_FAILS="1", CI="true")
+    assert failed.code == 3
+    assert bare.calls() == []
 
 
 def test_classic_replaces_autogen(bare: Project) -> None:

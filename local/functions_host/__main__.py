@@ -20,6 +20,7 @@ from local import serve
 from local.functions_host import settings
 from local.functions_host.app import HostedApp, create_app
 from local.functions_host.indexing import IndexingError
+from local.functions_host.queue_listener import LEASE_SECONDS
 
 DEFAULT_PORT = 7071
 
@@ -47,7 +48,14 @@ def main(arguments: list[str] | None = None) -> int:
         key = secrets.token_urlsafe(32) if options.enable_auth else None
         os.chdir(app_dir)
         try:
-            app = create_app(app_dir, port=port, key=key, cors=settings.origins(options.cors))
+            app = create_app(
+                app_dir,
+                port=port,
+                key=key,
+                cors=settings.origins(options.cors),
+                lease_seconds=options.message_lease,
+                http_only=options.http_only,
+            )
         except (settings.SettingsError, IndexingError) as error:
             sys.stderr.write(f"{error}\n")
             return 1
@@ -78,19 +86,22 @@ def listing(hosted: HostedApp, port: int) -> Iterator[str]:
     for function in hosted.functions:
         if function.is_disabled(os.environ):
             yield f"Function {function.name} is disabled."
-        elif function.not_run_because:
-            yield f"Function {function.name} does not run: {function.not_run_because}."
+        elif reason := hosted.not_run_because(function):
+            yield f"Function {function.name} does not run: {reason}."
     if not hosted.functions:
         yield "No job functions found."
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = serve.argument_parser("Runs a function app (HTTP triggers) without Core Tools.")
+    parser = serve.argument_parser("Runs a function app (HTTP, queue and timer triggers) without Core Tools.")
     # None tells an option that was not given from --port 0: local.settings.json may have its own port.
     parser.set_defaults(port=None)
     parser.add_argument("-p", dest="port", type=int, default=argparse.SUPPRESS, help="the same as --port")
     parser.add_argument("--app-dir", type=Path, default=Path(), help="folder of function_app.py")
     parser.add_argument("--enable-auth", action="store_true", help="check keys; one is made for this run")
+    lease_help = "how long a fetched queue message is hidden (default 600, as in Azure); after a crash it comes again"
+    parser.add_argument("--message-lease", type=int, metavar="SECONDS", default=LEASE_SECONDS, help=lease_help)
+    parser.add_argument("--http-only", action="store_true", help="run no queue and timer functions")
     parser.add_argument("--cors", default="", help="origins that may call from a browser, comma-separated")
     return parser
 
@@ -116,6 +127,8 @@ def _log_to_stderr() -> None:
     formatter.converter = time.gmtime
     handler.setFormatter(formatter)
     logging.basicConfig(level=logging.INFO, handlers=[handler])
+    # The SDKs tell every request, and a listener makes one every second or two.
+    logging.getLogger("azure").setLevel(logging.WARNING)
 
 
 def _leave(code: int) -> None:

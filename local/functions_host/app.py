@@ -21,11 +21,14 @@ from starlette.types import Receive, Scope, Send
 
 from local.functions_host import callers, conversion, routes, settings
 from local.functions_host.conversion import HttpReply
-from local.functions_host.indexing import HostedFunction, IndexingError, index_functions
+from local.functions_host.indexing import HTTP_TRIGGER, HostedFunction, IndexingError, index_functions
 from local.functions_host.invocation import InvocationFailed, Invoker, trace_context
+from local.functions_host.listeners import Listeners, by_hand
+from local.functions_host.queue_listener import LEASE_SECONDS
 
 BODY_LIMIT_BYTES = 104_857_600
 _STATUS_PATH = "/admin/host/status"
+_FUNCTIONS_PATH = "/admin/functions/"
 
 
 @dataclass(frozen=True)
@@ -54,24 +57,53 @@ class HostedApp:
         key: with it, functions above anonymous level need it; without it, keys are not checked. It plays the
             master key, which opens everything.
         cors: origins whose pages may call; without any, those of `local.settings.json`.
+        lease_seconds: how long a fetched queue message is hidden from others.
+        http_only: run no functions with other triggers.
 
     Raises:
         SettingsError: a settings file is unusable.
         IndexingError: the functions cannot be indexed, or a route is invalid.
     """
 
-    def __init__(self, app_dir: Path, *, port: int, key: str | None = None, cors: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        app_dir: Path,
+        *,
+        port: int,
+        key: str | None = None,
+        cors: Sequence[str] = (),
+        lease_seconds: int = LEASE_SECONDS,
+        http_only: bool = False,
+    ) -> None:
         self.settings = settings.read_local_settings(app_dir)
         settings.apply_environment(
             self.settings, os.environ, app_dir=app_dir, port=port, warn=lambda line: sys.stderr.write(line + "\n")
         )
         self.config = settings.read_host_config(app_dir, os.environ)
         self.functions = index_functions(app_dir)
-        self.routes = _routes(self.functions, self.config.route_prefix)
+        runnable = [
+            function
+            for function in self.functions
+            if not function.not_run_because and not function.is_disabled(os.environ)
+        ]
+        self._http_only = http_only
+        self.routes = _routes(runnable, self.config.route_prefix)
         self.key = key
         self.cors = tuple(cors) or self.settings.cors
         self.invoker = Invoker(self.config.timeout_seconds)
+        self.listeners = Listeners(runnable, self.invoker, self.config.queues, os.environ, lease_seconds)
         self._started = time.monotonic()
+
+    def not_run_because(self, function: HostedFunction) -> str | None:
+        """Why a function does not run here; None when it does."""
+        if self._http_only and function.trigger != HTTP_TRIGGER:
+            return "only HTTP functions are wanted"
+        return function.not_run_because or self.listeners.problems.get(function.name)
+
+    def start_listeners(self) -> None:
+        """Begins to wait for queue messages and times, on the running event loop."""
+        if not self._http_only:
+            self.listeners.start()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one HTTP request (ASGI)."""
@@ -86,7 +118,7 @@ class HostedApp:
         if not callers.may_call(request.url.scheme, request.headers, self.cors):
             return PlainTextResponse(callers.REFUSAL, 403)
         path = routes.decode_path(request.scope.get("raw_path") or request.scope["path"].encode())
-        return await self._function_response(request, path) or self._own_page(request, path)
+        return await self._function_response(request, path) or await self._own_page(request, path)
 
     async def _function_response(self, request: Request, path: str) -> Response | None:
         for route in self.routes:
@@ -109,7 +141,7 @@ class HostedApp:
         converted = conversion.to_request(
             request.method, _url(request), scope["headers"], scope["query_string"], parameters, body
         )
-        arguments = {str(route.function.http_trigger["name"]): converted}
+        arguments = {str(route.function.trigger_binding["name"]): converted}
         convert = conversion.to_reply if _returns_http(route.function) else lambda _: HttpReply(204)
         trace = trace_context(converted.headers)
         try:
@@ -124,7 +156,9 @@ class HostedApp:
         given = header if header is not None else request.query_params.get("code", "")
         return secrets.compare_digest(given.encode(), self.key.encode())
 
-    def _own_page(self, request: Request, path: str) -> Response:
+    async def _own_page(self, request: Request, path: str) -> Response:
+        if request.method == "POST" and path.lower().startswith(_FUNCTIONS_PATH):
+            return await self._run_by_hand(request, path[len(_FUNCTIONS_PATH) :])
         if request.method not in ("GET", "HEAD"):
             return Response(status_code=404)
         if path == "/":
@@ -138,6 +172,20 @@ class HostedApp:
             )
         return Response(status_code=404)
 
+    async def _run_by_hand(self, request: Request, name: str) -> Response:
+        """`POST /admin/functions/{name}` with `{"input": "..."}`: runs a function whose trigger is not HTTP."""
+        if not self._may_call(request, "ADMIN"):
+            return Response(status_code=401)
+        function = next((function for function in self.functions if function.name.lower() == name.lower()), None)
+        if function is None:
+            return Response(status_code=404)
+        body = await _body(request)
+        content = by_hand(function, body or b"")
+        if content is None:
+            return Response(status_code=400)
+        self.listeners.call_soon(function, content)
+        return Response(status_code=202)
+
 
 def create_app(
     app_dir: Path,
@@ -145,6 +193,8 @@ def create_app(
     port: int = 7071,
     key: str | None = None,
     cors: Sequence[str] = (),
+    lease_seconds: int = LEASE_SECONDS,
+    http_only: bool = False,
 ) -> Starlette:
     """A function app as an ASGI application; `state.hosted` is its `HostedApp`.
 
@@ -153,16 +203,20 @@ def create_app(
         port: the port it will be reached at.
         key: see `HostedApp`.
         cors: see `HostedApp`.
+        lease_seconds: see `HostedApp`.
+        http_only: see `HostedApp`.
 
     Raises:
         SettingsError: a settings file is unusable.
         IndexingError: the functions cannot be indexed, or a route is invalid.
     """
-    hosted = HostedApp(app_dir, port=port, key=key, cors=cors)
+    hosted = HostedApp(app_dir, port=port, key=key, cors=cors, lease_seconds=lease_seconds, http_only=http_only)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        hosted.start_listeners()
         yield
+        await hosted.listeners.stop()
         hosted.invoker.close()
 
     middleware = [
@@ -182,9 +236,9 @@ def create_app(
 def _routes(functions: Sequence[HostedFunction], prefix: str) -> tuple[HttpRoute, ...]:
     found = []
     for function in functions:
-        if function.not_run_because or function.is_disabled(os.environ):
+        if function.trigger != HTTP_TRIGGER:
             continue
-        trigger = function.http_trigger
+        trigger = function.trigger_binding
         # The host takes the function's name for an empty route too (WebScriptHostHttpRoutesManager).
         text = trigger.get("route") or function.name
         if not prefix and text.lower().split("/")[0] in ("admin", "runtime"):

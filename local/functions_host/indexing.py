@@ -29,7 +29,8 @@ _MODULE_NOT_FOUND = (
     "Cannot find module. Please check the requirements.txt file for the missing module. For more info, please "
     "refer the troubleshooting guide: https://aka.ms/functions-modulenotfound."
 )
-HTTP_TRIGGER = "httpTrigger"
+HTTP_TRIGGER, QUEUE_TRIGGER, TIMER_TRIGGER = "httpTrigger", "queueTrigger", "timerTrigger"
+_RUN = (HTTP_TRIGGER, QUEUE_TRIGGER, TIMER_TRIGGER)
 
 
 class IndexingError(Exception):
@@ -63,20 +64,20 @@ class HostedFunction:
 
     @property
     def not_run_because(self) -> str | None:
-        """Why this host does not run the function; None when it does."""
-        if self.trigger != HTTP_TRIGGER:
+        """Why this host cannot run the function, whatever the settings; None when it can."""
+        if self.trigger not in _RUN:
             return f"this host does not run {self.trigger} functions yet"
         inputs = [
             binding["type"]
             for binding in self.bindings
-            if binding["direction"] == "IN" and binding["type"] != HTTP_TRIGGER
+            if binding["direction"] == "IN" and binding["type"] != self.trigger
         ]
         return f"this host does not provide {inputs[0]} inputs yet" if inputs else None
 
     @property
-    def http_trigger(self) -> Mapping[str, Any]:
-        """The binding of its HTTP trigger: name, methods, authLevel, route."""
-        return next(binding for binding in self.bindings if binding["type"] == HTTP_TRIGGER)
+    def trigger_binding(self) -> Mapping[str, Any]:
+        """The binding of its trigger, for example name, methods, authLevel and route of an HTTP trigger."""
+        return next(binding for binding in self.bindings if binding["type"] == self.trigger)
 
     def is_disabled(self, environment: Mapping[str, str]) -> bool:
         """Whether the setting `AzureWebJobs.<name>.Disabled` switches it off."""

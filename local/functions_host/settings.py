@@ -6,15 +6,16 @@ Contract: Azure Functions host.json reference, and `func start` of Core Tools (S
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from local.functions_host import time_span
+from local.functions_host.queue_settings import QueueOptions, read_queue_options
+
 DEFAULT_TIMEOUT_SECONDS = 1800.0
 _OVERRIDE = "AzureFunctionsJobHost__"
-_TIME_SPAN = re.compile(r"(?:(\d+)\.)?(\d{1,2}):(\d{1,2}):(\d{1,2})")
 
 
 class SettingsError(Exception):
@@ -23,17 +24,19 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True)
 class HostConfig:
-    """The part of `host.json` that HTTP triggers need.
+    """The part of `host.json` that this host heeds.
 
     Args:
         route_prefix: what comes before every route, without slashes; empty for none.
         timeout_seconds: how long one invocation may run; None for no bound.
         max_outstanding: how many requests may be under way, beyond which the answer is 429.
+        queues: how queues are read.
     """
 
     route_prefix: str = "api"
     timeout_seconds: float | None = DEFAULT_TIMEOUT_SECONDS
     max_outstanding: int = 1000
+    queues: QueueOptions = field(default_factory=QueueOptions)
 
 
 @dataclass(frozen=True)
@@ -66,14 +69,20 @@ def read_host_config(app_dir: Path, environment: Mapping[str, str]) -> HostConfi
     for name, value in environment.items():
         if name.startswith(_OVERRIDE):
             _override(content, name[len(_OVERRIDE) :].split("__"), value)
-    http = _section(_section(content, "extensions"), "http")
+    extensions = _section(content, "extensions")
+    http = _section(extensions, "http")
     prefix = http.get("routePrefix", "api")
     if not isinstance(prefix, str):
         raise SettingsError("host.json: extensions.http.routePrefix must be a string.")
+    try:
+        queues = read_queue_options(_section(extensions, "queues"))
+    except ValueError as error:
+        raise SettingsError(f"host.json: extensions.queues.{error}.") from error
     return HostConfig(
         route_prefix=prefix.strip("/"),
         timeout_seconds=_seconds(content.get("functionTimeout")),
         max_outstanding=_outstanding(http.get("maxOutstandingRequests")),
+        queues=queues,
     )
 
 
@@ -183,11 +192,9 @@ def _seconds(value: object) -> float | None:
         return DEFAULT_TIMEOUT_SECONDS
     if value in ("-1", -1):
         return None
-    match = _TIME_SPAN.fullmatch(value) if isinstance(value, str) else None
-    if match is None:
+    total = time_span.seconds(value)
+    if total is None:
         raise SettingsError('host.json: functionTimeout must be "hh:mm:ss" or "-1".')
-    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
-    total = float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
     if total == 0:
         raise SettingsError("host.json: functionTimeout must be longer than zero.")
     return total

@@ -157,7 +157,7 @@ class Kernel:
         try:
             state = await self._read(request, output, until)
             if state == "idle":
-                await self._drop_replies()
+                await self._settle(request, output)
             return state
         finally:
             self._following = False
@@ -223,12 +223,15 @@ class Kernel:
                     output.failed |= reply["content"]["status"] != "ok"
         return found
 
-    async def _drop_replies(self) -> None:
-        # All that they say has come over the output channel too; unread, they would pile up.
-        for channel in (self._client.shell_channel, self._client.control_channel):
-            while await channel.msg_ready():
-                with suppress(*FORGED):
-                    await channel.get_msg(timeout=0)
+    async def _settle(self, request: str, output: _Output) -> None:
+        # Of an error that cannot be shown, such as one for want of memory, the reply alone tells. It is sent first.
+        if not await self._replied(request, output):
+            await self._client.shell_channel.socket.poll(round(POLL_SECONDS * 1000))
+            await self._replied(request, output)
+        # Unread, these would pile up.
+        while await self._client.control_channel.msg_ready():
+            with suppress(*FORGED):
+                await self._client.control_channel.get_msg(timeout=0)
 
     def _disconnect(self) -> None:
         self._client.stop_channels()

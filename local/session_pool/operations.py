@@ -112,7 +112,7 @@ class Operations:
         takes_commands = self._pool.kind.takes_commands
         wanted = dialect.execution_request(asked.body, takes_commands=takes_commands, loose=self._loose)
         given = asked.request.headers.get("operation-id", "")
-        execution_id = given if re.fullmatch(r"[\w-]{1,100}", given) else str(uuid.uuid4())
+        execution_id = given if re.fullmatch(r"[\w-]{1,100}", given, re.ASCII) else str(uuid.uuid4())
         began = time.monotonic()
         session, new = await self._pool.enter(identifier)
         allocated = time.monotonic()

@@ -9,19 +9,29 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
+from local.azurite import missing
+
 ROOT = Path(__file__).parents[2]
 BOUND_SECONDS = 60
+NO_AZURITE = missing()
+# In CI it has to be there.
+needs_azurite = pytest.mark.skipif(bool(NO_AZURITE) and not os.environ.get("CI"), reason=NO_AZURITE or "-")
 
 
 @contextmanager
-def up(folder: Path, *, tools: Path | None = None) -> Iterator[subprocess.Popen[str]]:
+def up(folder: Path, *, tools: Path | None = None, **variables: str) -> Iterator[subprocess.Popen[str]]:
     """`up` on a free port. Core Tools of the machine are not on its PATH; `tools` is, if given."""
     paths = [path for path in os.environ["PATH"].split(os.pathsep) if not (Path(path) / "func").exists()]
     with (folder / "err").open("w") as err:
         process = subprocess.Popen(
-            [sys.executable, "-m", "local", "up", "--port", "0", "--state-file", str(folder / "stack.json")],
+            [
+                *(sys.executable, "-m", "local", "up", "--port", "0"),
+                *("--state-file", str(folder / "stack.json"), "--storage", str(folder / "storage")),
+            ],
             cwd=ROOT,
-            env={**os.environ, "PATH": os.pathsep.join([*([str(tools)] if tools else []), *paths])},
+            env={**os.environ, "PATH": os.pathsep.join([*([str(tools)] if tools else []), *paths]), **variables},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=err,

@@ -19,8 +19,10 @@ REAL_MODELS = [
 NONE = "Nothing protects this machine"
 
 
-def chosen(settings: dict[str, str], *, unsafe: bool = False, no_sandbox: str = "") -> Choice:
-    return choose(settings, unsafe_no_sandbox=unsafe, no_sandbox=no_sandbox)
+def chosen(
+    settings: dict[str, str], *, unsafe: bool = False, no_sandbox: str = "", no_emulator: str = "npm is missing"
+) -> Choice:
+    return choose(settings, unsafe_no_sandbox=unsafe, no_sandbox=no_sandbox, no_emulator=no_emulator)
 
 
 def test_without_settings_all_is_local() -> None:
@@ -57,6 +59,27 @@ def test_local_identity_is_no_good_for_azure_openai() -> None:
     with pytest.raises(StackRefused, match="AZURE_OPENAI_API_KEY"):
         chosen(by_identity, unsafe=True)
     assert not chosen({**by_identity, **POOL}).local_pool
+
+
+@pytest.mark.parametrize(
+    ("settings", "no_emulator", "local", "configured"),
+    [
+        ({}, "", True, False),
+        ({}, "npm is missing", False, False),
+        ({"AzureWebJobsStorage": " "}, "", True, False),
+        ({"AzureWebJobsStorage": "UseDevelopmentStorage=true;"}, "", True, False),
+        # Somebody's own emulator.
+        ({"AzureWebJobsStorage": "UseDevelopmentStorage=true"}, "npm is missing", False, True),
+        ({"AzureWebJobsStorage": "AccountName=mine;AccountKey=k"}, "", False, True),
+        ({"AzureWebJobsStorage__accountName": "mine"}, "", False, True),
+        ({"AzureWebJobsStorage__queueServiceUri": "https://mine.example"}, "npm is missing", False, True),
+    ],
+)
+def test_storage_is_emulated_unless_it_is_configured(
+    settings: dict[str, str], no_emulator: str, local: bool, configured: bool
+) -> None:
+    choice = chosen(settings, no_emulator=no_emulator)
+    assert (choice.local_storage, choice.configured_storage) == (local, configured)
 
 
 def test_environment_wins_over_the_file(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,8 +19,8 @@ import requests
 
 from local.choice import Choice, StackRefused
 from local.part import Part, PartFailed
-from local.stack import HOST, IDENTITY, MODEL, SESSION_POOL, Stack
-from tests.local.commands import BOUND_SECONDS, ROOT, announcement, ask, up
+from local.stack import HOST, IDENTITY, MODEL, SESSION_POOL, STORAGE, Stack
+from tests.local.commands import BOUND_SECONDS, NO_AZURITE, ROOT, announcement, ask, needs_azurite, up
 from tests.processes import all_gone, descendants, family
 from tests.scripted_server import Answer, scripted_server
 
@@ -34,6 +35,8 @@ MISLEADING = {
     "HTTP_PROXY": "http://127.0.0.1:1",
     "http_proxy": "http://127.0.0.1:1",
 }
+
+PARTS = {IDENTITY, SESSION_POOL, MODEL, HOST, *([] if NO_AZURITE else [STORAGE])}
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +64,7 @@ def test_chat_goes_through_all_local_parts(stack: Stack) -> None:
     assert status == 200, reply
     assert reply["status"] == "completed"
     assert "42" in reply["result"]
-    assert set(stack.pids) == {IDENTITY, SESSION_POOL, MODEL, HOST}
+    assert set(stack.pids) == PARTS
     stack.check()
 
 
@@ -78,9 +81,52 @@ def test_part_comes_back_under_its_address(stack: Stack) -> None:
     assert chat(stack.url, "What is 6 * 7?")[0] == 200
 
 
+def finished(status_url: str) -> dict[str, Any]:
+    """A run's reply once it has ended."""
+    deadline = time.monotonic() + BOUND_SECONDS
+    with requests.Session() as session:
+        session.trust_env = False
+        while time.monotonic() < deadline:
+            reply = session.get(f"{status_url}&wait=20", timeout=BOUND_SECONDS)
+            if reply.status_code == 200:
+                body: dict[str, Any] = reply.json()
+                return body
+            assert reply.status_code in (202, 503), reply.text
+    raise AssertionError("the run did not end")
+
+
+def start_run(url: str, message: str) -> dict[str, Any]:
+    with requests.Session() as session:
+        session.trust_env = False
+        reply = session.post(f"{url}/api/runs", json={"message": message}, timeout=BOUND_SECONDS)
+    assert reply.status_code == 202, reply.text
+    body: dict[str, Any] = reply.json()
+    return body
+
+
+@needs_azurite
+def test_run_goes_through_the_queue(stack: Stack) -> None:
+    reply = finished(start_run(stack.url, "What is 6 * 7?")["status_url"])
+    assert reply["status"] == "completed", reply
+    assert "42" in reply["result"]
+
+
+@needs_azurite
+def test_storage_that_is_stopped_and_started_is_found_again(tmp_path: Path) -> None:
+    with Stack(storage_args=["--location", str(tmp_path)]) as running:
+        before = start_run(running.url, "What is 6 * 7?")
+        finished(before["status_url"])
+        running.stop_part(STORAGE)
+        # Chats need no storage.
+        assert chat(running.url, "What is 6 * 7?")[0] == 200
+        running.start_part(STORAGE)
+        assert finished(before["status_url"])["status"] == "completed"
+        assert finished(start_run(running.url, "What is 2 + 2?")["status_url"])["status"] == "completed"
+
+
 def test_stop_leaves_nothing() -> None:
     with Stack() as running:
-        assert set(running.pids) == {IDENTITY, SESSION_POOL, MODEL, HOST}
+        assert set(running.pids) == PARTS
         pids = family(running.pids.values())
     assert all_gone(pids)
     assert running.pids == {}
@@ -108,15 +154,62 @@ def test_up_serves_asks_that_follow_each_other_and_ends_with_ctrl_c(tmp_path: Pa
         assert second.returncode == 0, second.stderr
         assert "43" in second.stdout
         if shutil.which("curl"):
-            command = printed[printed.index("  curl") :].partition("\n\n")[0]
-            answer = subprocess.check_output(["bash", "-c", command], text=True, timeout=BOUND_SECONDS)
-            assert json.loads(answer)["status"] == "completed"
+            commands = [f"curl{part.partition('  curl')[2]}" for part in printed.split("\n\n") if "  curl" in part]
+            answers = [
+                json.loads(subprocess.check_output(["bash", "-c", command], timeout=BOUND_SECONDS))
+                for command in commands
+            ]
+            assert answers[0]["status"] == "completed"
+            # The other one starts a run, where there is storage.
+            assert len(answers) == (1 if NO_AZURITE else 2)
+            assert all(finished(started["status_url"])["status"] == "completed" for started in answers[1:])
         pids = descendants(process.pid)
         process.send_signal(signal.SIGINT)
         assert process.wait(BOUND_SECONDS) == 0
     assert len(pids) >= 4
     assert all_gone(pids)
     assert not (tmp_path / "stack.json").exists()
+
+
+@needs_azurite
+def test_runs_survive_a_restart_of_up(tmp_path: Path) -> None:
+    with up(tmp_path) as process:
+        announcement(process)
+        first = ask(tmp_path, "--run", "--json", "What is 6 * 7?")
+        assert first.returncode == 0, first.stderr
+        run = json.loads(first.stdout)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(BOUND_SECONDS) == 0
+    assert run["status"] == "completed"
+    with up(tmp_path) as process:
+        announcement(process)
+        url = json.loads((tmp_path / "stack.json").read_text())["url"]
+        path = run["status_url"].partition("/api/")[2]
+        assert finished(f"{url}/api/{path}")["result"] == run["result"]
+
+
+@needs_azurite
+def test_run_without_up_has_a_stack_of_its_own(tmp_path: Path) -> None:
+    ran = ask(tmp_path, "--run", "What is 6 * 7?")
+    assert ran.returncode == 0, ran.stderr
+    assert "=== CodeExecutor, exit code 0" in ran.stdout
+    assert "42" in ran.stdout.partition("=== Answer")[2]
+
+
+def test_run_needs_storage(tmp_path: Path) -> None:
+    # On this PATH there is no Node.js.
+    ran = ask(tmp_path, "--run", "What is 6 * 7?", PATH=str(tmp_path))
+    assert ran.returncode == 2
+    assert "A run needs storage. The storage emulator Azurite needs Node.js with npm" in ran.stderr
+
+
+def test_up_without_storage_says_what_is_missing(tmp_path: Path) -> None:
+    with up(tmp_path, PATH=str(tmp_path)) as process:
+        printed = announcement(process)
+    assert "/api/runs" not in printed
+    told = (tmp_path / "err").read_text()
+    assert "Storage: none, so there are chats, but no runs. The storage emulator Azurite needs Node.js" in told
+    assert "Function carry_out_run does not run: the setting AzureWebJobsStorage is missing." in told
 
 
 def test_killed_up_leaves_no_process(tmp_path: Path) -> None:

@@ -166,3 +166,53 @@ def test_blocks_before_an_error_of_the_pool_keep_their_result() -> None:
         result = own.take_result()
     assert result is not None
     assert "42" in result.output
+
+
+def ids(server: ScriptedServer) -> list[str]:
+    return [request.headers["operation-id"] for request in server.received if request.method == "POST"]
+
+
+def test_blocks_run_under_the_names_that_they_are_given() -> None:
+    with scripted_pool(POST_executions=ended()) as server:
+        named = executor(server)
+        named.name_executions(lambda number: f"step-{number}")
+        named.execute_code_blocks(blocks("1", "2"))
+    assert ids(server) == ["step-1", "step-2"]
+    assert operations(server) == ["POST executions"] * 2
+
+
+def test_blocks_that_were_begun_before_are_asked_for_and_run_only_where_they_are_unknown() -> None:
+    with scripted_pool(GET_executions=[ended("first"), Answer(404, b"")], POST_executions=ended("second")) as server:
+        named = executor(server)
+        named.name_executions(lambda number: f"step-{number}", begun=True)
+        result = named.execute_code_blocks(blocks("1", "2"))
+    assert ids(server) == ["step-2"]
+    assert result.output == "block 1 of 2\nstdout:\nfirst\n\nblock 2 of 2\nstdout:\nsecond"
+
+
+def test_a_block_that_failed_before_is_the_last_one_again() -> None:
+    with scripted_pool(GET_executions=ended("", "no", "Failed")) as server:
+        named = executor(server)
+        named.name_executions(lambda number: f"step-{number}", begun=True)
+        result = named.execute_code_blocks(blocks("1", "2"))
+    assert (result.exit_code, ids(server)) == (1, [])
+
+
+def test_pictures_of_an_earlier_message_are_shown_again_or_not_at_all() -> None:
+    picture, none = ended(result=image(3)), Answer(404, b"")
+    with scripted_pool(GET_executions=[picture, ended("text"), picture, none]) as server:
+        named = executor(server)
+        again = named.show_again(["picture-1.png"], ["a", "b"])
+        lost = named.show_again(["picture-2.png", "picture-3.png"], ["c", "d"])
+    assert [(shown.name, shown.picture and shown.picture.data) for shown in again] == [("picture-1.png", b"xxx")]
+    assert lost == []
+
+
+def test_pictures_after_those_of_before_have_names_of_their_own() -> None:
+    with scripted_pool(POST_executions=ended(result=image(3))) as server:
+        named = executor(server)
+        named.show_again(["picture-1.png", "picture-2.png"], [])
+        named.execute_code_blocks(blocks("plot()"))
+        result = named.take_result()
+    assert result is not None
+    assert [shown.name for shown in result.pictures] == ["picture-3.png"]

@@ -9,14 +9,12 @@ from typing import Any
 
 import pytest
 
-from local.identity import Identity
-from local.identity import create_app as identity_app
 from local.model import create_app as model_app
-from shared import errors, identity
+from shared import errors
 from shared.chat import ChatOutcome, ChatTask, run_chat
 from shared.deadline import Deadline
-from shared.session_pool import process_pool
 from shared.settings import Settings
+from tests.identities import local_identity
 from tests.scripted_pool import Script, described, ended, listing, operations, scripted_pool, uploaded
 from tests.scripted_server import Answer, Received, ScriptedServer
 from tests.served import served
@@ -27,16 +25,8 @@ END = "It is 42.\n\nTERMINATE"
 
 @pytest.fixture(scope="module", autouse=True)
 def _identity() -> Iterator[None]:
-    """The process's identity is the local endpoint's."""
-    caches = (identity.process_tokens, identity.process_credential, process_pool)
-    with served(identity_app(Identity("header"))) as url, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("IDENTITY_ENDPOINT", f"{url}/msi/token")
-        patch.setenv("IDENTITY_HEADER", "header")
-        for cache in caches:
-            cache.cache_clear()
+    with local_identity():
         yield
-        for cache in caches:
-            cache.cache_clear()
 
 
 class Clock:

@@ -20,7 +20,7 @@ JSON_TYPE = "application/json; charset=utf-8"
 
 def accept(body: Any, content_type: str = JSON_TYPE) -> ChatRequest:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    request = parse_body(raw, content_type)
+    request = parse_body(raw, content_type, ChatRequest)
     request.check_limits(LIMITS)
     request.decoded_files(LIMITS)
     return request
@@ -50,6 +50,8 @@ def file(name: str = "a.csv", content: bytes = b"1") -> dict[str, str]:
         ({"message": "x", "max_turns": 51}, "max_turns_out_of_range", 400),
         ({"message": "x", "max_turns": True}, "field_type_invalid", 400),
         ({"message": "x", "max_turns": "3"}, "field_type_invalid", 400),
+        ({"message": "x", "max_turns": 3.5}, "field_type_invalid", 400),
+        (b'{"message": "x", "max_turns": 1e400}', "field_type_invalid", 400),
         ({"message": "x", "deadline_seconds": 0.5}, "deadline_out_of_range", 400),
         ({"message": "x", "deadline_seconds": 101}, "deadline_out_of_range", 400),
         (b'{"message": "x", "deadline_seconds": NaN}', "deadline_out_of_range", 400),
@@ -88,6 +90,10 @@ def test_a_full_request_is_taken() -> None:
     )
     assert request.decoded_files(LIMITS) == {"é 1.csv": b"1"}
     assert (request.session_id, request.max_turns, request.deadline_seconds) == ("s-1", 3, 30.0)
+
+
+def test_json_knows_one_kind_of_number() -> None:
+    assert accept(b'{"message": "x", "max_turns": 3.0}').max_turns == 3
 
 
 def test_a_caller_may_ask_for_as_many_turns_as_the_app_may_be_set_to() -> None:

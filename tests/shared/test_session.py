@@ -295,3 +295,59 @@ def test_connections_of_its_own_are_closed_at_the_end() -> None:
         thread.join(10)
     assert closed == [True]
     assert used.session_id
+
+
+@pytest.mark.parametrize(("ran", "words"), [(True, "the session was lost"), (False, "this session is new")])
+def test_a_session_that_is_gone_when_it_is_taken_up_is_told_and_has_its_files_again(ran: bool, words: str) -> None:
+    with scripted_pool(GET_session=Answer(404, b""), POST_files=uploaded("a.csv"), POST_executions=ended()) as server:
+        taken = session(server, session_id="s")
+        assert taken.take_up({"a.csv": b"1"}, code_has_run=ran) is False
+        assert taken.started
+        taken.run("1")
+    assert [words in note for note in taken.take_notes()] == [True]
+    assert operations(server) == ["GET session", "POST files", "POST executions"]
+
+
+def test_a_session_that_is_there_when_it_is_taken_up_has_its_files_until_it_is_lost() -> None:
+    with scripted_pool(
+        GET_session=Answer(),
+        POST_executions=[ended(), ended(**NEW)],
+        GET_files=listing(),
+        POST_files=uploaded("a.csv"),
+    ) as server:
+        taken = session(server, session_id="s")
+        assert taken.take_up({"a.csv": b"1"}, code_has_run=True) is True
+        taken.run("1")
+        assert operations(server) == ["GET session", "POST executions"]
+        assert not taken.has_notes
+        taken.run("2")
+    assert operations(server)[2:] == ["POST executions", "GET files", "POST files"]
+    assert ["the session was lost" in note for note in taken.take_notes()] == [True, False]
+
+
+def test_what_another_process_has_found_is_noted_once() -> None:
+    with scripted_pool(POST_executions=ended(**NEW)) as server:
+        taken = session(server, session_id="s")
+        taken.note_new()
+        taken.run("1")
+    assert ["this session is new" in note for note in taken.take_notes()] == [True]
+
+
+def test_an_execution_that_is_found_counts_as_one_that_a_loss_takes_away() -> None:
+    with scripted_pool(GET_executions=ended("42"), POST_executions=ended(**NEW)) as server:
+        taken = session(server, session_id="s")
+        execution = taken.find_execution("id")
+        assert execution is not None
+        assert execution.stdout == "42"
+        taken.run("1")
+    assert ["the session was lost" in note for note in taken.take_notes()] == [True]
+
+
+def test_an_execution_that_is_found_in_another_container_tells_of_the_loss() -> None:
+    with scripted_pool(
+        POST_executions=ended(x_ms_session_guid="one"), GET_executions=ended("42", x_ms_session_guid="two")
+    ) as server:
+        lost = session(server)
+        lost.run("x = 1")
+        lost.find_execution("id")
+    assert ["the session was lost" in note for note in lost.take_notes()] == [True]

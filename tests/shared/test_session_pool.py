@@ -313,3 +313,56 @@ def test_an_endpoint_has_to_be_https_or_on_this_machine(endpoint: str) -> None:
         SessionPool(endpoint, tokens=BearerTokens("scope", credential=Credential()))
     assert caught.value.name == "POOL_MANAGEMENT_ENDPOINT"
     assert "POOL_MANAGEMENT_ENDPOINT" in caught.value.detail
+
+
+def found(pool: SessionPool, seconds: float = 30) -> str | None:
+    execution = pool.find_execution(IDENTIFIER, "an id/..", timeout_seconds=20, deadline=Deadline.after(seconds))
+    return execution.stdout if execution else None
+
+
+def test_an_execution_carries_the_id_that_it_is_given() -> None:
+    with scripted_server(always(Answer(body=OK))) as server:
+        pool = client(server.url)
+        pool.execute(IDENTIFIER, "1", timeout_seconds=20, deadline=Deadline.after(30), operation_id="mine")
+        execute(pool)
+        execute(pool)
+    ids = [request.headers["operation-id"] for request in server.received]
+    assert ids[0] == "mine"
+    assert len(set(ids)) == 3
+
+
+def test_an_execution_is_found_again_by_its_id() -> None:
+    with scripted_server(always(Answer(body=OK))) as server:
+        assert found(client(server.url)) == "hi\n"
+    parts = urlsplit(server.received[0].path)
+    assert (server.received[0].method, parts.path) == ("GET", "/pool/executions/an%20id%2F..")
+    assert parse_qs(parts.query)["identifier"] == [IDENTIFIER]
+
+
+@pytest.mark.parametrize("status", [400, 404, 405, 410])
+def test_an_execution_that_the_session_does_not_know_is_none(status: int) -> None:
+    with scripted_server(always(Answer(status, b""))) as server:
+        assert found(client(server.url)) is None
+    assert len(server.received) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "error"), [(401, errors.PoolUnauthorized), (403, errors.PoolForbidden), (500, errors.PoolUnavailable)]
+)
+def test_a_refusal_says_nothing_of_the_execution(status: int, error: type[errors.PoolError]) -> None:
+    with scripted_server(always(Answer(status, b""))) as server, pytest.raises(error):
+        found(client(server.url))
+
+
+def test_an_execution_that_is_found_running_is_waited_for() -> None:
+    running = Answer(body=json.dumps({"id": "e", "status": "Running"}).encode())
+    sleeps = Sleeps()
+    with scripted_server(lambda number, _: Answer(body=OK) if number == 3 else running) as server:
+        assert found(client(server.url, sleeps)) == "hi\n"
+    assert sleeps == [1, 1, 1]
+
+
+def test_an_execution_that_is_found_running_is_waited_for_until_the_deadline() -> None:
+    running = Answer(body=json.dumps({"id": "e", "status": "Running"}).encode())
+    with scripted_server(always(running)) as server, pytest.raises(errors.DeadlineReached):
+        found(client(server.url), seconds=0.9)

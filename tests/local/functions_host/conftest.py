@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from local.azurite.running import running_azurite
 from local.functions_host.app import create_app
-from tests.local.functions_host.hosting import ANONYMOUS, Client, ServeApp, WriteApp
+from tests.local.commands import NO_AZURITE
+from tests.local.functions_host.hosting import ANONYMOUS, Client, Host, ServeApp, WriteApp
 
 
 @pytest.fixture(autouse=True)
@@ -49,3 +51,27 @@ def serve_app(write_app: WriteApp) -> Iterator[ServeApp]:
     yield serve
     for client in clients:
         client.app.state.hosted.invoker.close()
+
+
+@pytest.fixture(scope="session")
+def azurite() -> Iterator[str]:
+    """A connection string of an Azurite that is there for all tests."""
+    if NO_AZURITE and not os.environ.get("CI"):
+        pytest.skip(NO_AZURITE)
+    with running_azurite() as settings:
+        yield settings["AzureWebJobsStorage"]
+
+
+@pytest.fixture
+def start(write_app: WriteApp) -> Iterator[Any]:
+    """Writes an app and starts its host: options of the command line, and variables of the environment."""
+    hosts: list[Host] = []
+
+    def run(*options: str, source: str, files: dict[str, str] | None = None, **variables: str) -> Host:
+        hosts.append(Host(write_app(source, files=files), *options, **variables))
+        return hosts[-1]
+
+    yield run
+    for host in hosts:
+        host.process.kill()
+        host.end()

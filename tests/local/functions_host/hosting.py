@@ -1,9 +1,14 @@
-"""A client of a hosted app, in this process: real ASGI requests, no sockets."""
+"""Hosted apps: in this process, with real ASGI requests and no sockets, or in a process of their own."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +17,10 @@ from starlette.applications import Starlette
 
 ANONYMOUS = "import azure.functions as func\napp = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)\n"
 ORIGIN = "http://localhost:7071"
+
+
+ROOT = Path(__file__).parents[3]
+SECONDS = 20
 
 
 class Client:
@@ -39,6 +48,40 @@ class Client:
         transport = httpx.ASGITransport(self.app)
         async with httpx.AsyncClient(transport=transport, base_url=ORIGIN) as client:
             return await client.request(method, path, **options)
+
+
+class Host:
+    """The host as a process of its own."""
+
+    def __init__(self, app_dir: Path, *options: str, **variables: str) -> None:
+        command = [sys.executable, "-m", "local.functions_host", "--with-parent", "--app-dir", str(app_dir), *options]
+        self.process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={**os.environ, **variables},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._limit = threading.Timer(SECONDS, self.process.kill)
+        self._limit.start()
+
+    def ready(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line, self.end()[1]
+        return dict(json.loads(line))
+
+    def log_lines(self) -> Iterator[str]:
+        """What it logs from now on, line by line."""
+        assert self.process.stderr is not None
+        yield from iter(self.process.stderr.readline, "")
+
+    def end(self) -> tuple[str, str]:
+        output = self.process.communicate(timeout=SECONDS)
+        self._limit.cancel()
+        return output
 
 
 WriteApp = Callable[..., Path]

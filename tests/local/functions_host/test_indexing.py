@@ -19,21 +19,26 @@ def c(msg: func.QueueMessage) -> None: ...
 @app.route()
 @app.blob_input(arg_name="blob", path="x/y", connection="AzureWebJobsStorage")
 def d(req: func.HttpRequest, blob: str) -> str: ...
+
+@app.blob_trigger(arg_name="blob", path="x/y", connection="AzureWebJobsStorage")
+def e(blob: func.InputStream) -> None: ...
 """
 
 
 def test_functions_are_indexed(write_app: WriteApp) -> None:
-    a, b, c, d = index_functions(write_app(GOOD))
-    assert [a.name, b.name, c.name, d.name] == ["a", "b", "c", "d"]
+    a, b, c, d, e = index_functions(write_app(GOOD))
+    assert [each.name for each in (a, b, c, d, e)] == ["a", "b", "c", "d", "e"]
     assert (a.is_async, b.is_async) == (False, True)
-    assert a.http_trigger["methods"] == ["GET"]
-    assert (a.http_trigger["authLevel"], b.http_trigger["authLevel"]) == ("ANONYMOUS", "FUNCTION")
-    assert b.http_trigger["route"] == "b"
+    assert a.trigger_binding["methods"] == ["GET"]
+    assert (a.trigger_binding["authLevel"], b.trigger_binding["authLevel"]) == ("ANONYMOUS", "FUNCTION")
+    assert b.trigger_binding["route"] == "b"
     assert a.signature.wants_context
     assert b.signature.outputs == ("out",)
     assert (a.not_run_because, b.not_run_because) == (None, None)
-    assert c.not_run_because == "this host does not run queueTrigger functions yet"
+    assert c.not_run_because is None
+    assert c.trigger_binding["queueName"] == "q"
     assert d.not_run_because == "this host does not provide blob inputs yet"
+    assert e.not_run_because == "this host does not run blobTrigger functions yet"
 
 
 @pytest.mark.parametrize(
@@ -113,7 +118,7 @@ def test_missing_script(write_app: WriteApp) -> None:
 def test_script_of_another_name(write_app: WriteApp, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write_app("", files={"another_function_app.py": ANONYMOUS + GOOD})
     monkeypatch.setenv("PYTHON_SCRIPT_FILE_NAME", "another_function_app.py")
-    assert len(index_functions(folder)) == 4
+    assert len(index_functions(folder)) == 5
     monkeypatch.setenv("PYTHON_SCRIPT_FILE_NAME", "../x.py")
     with pytest.raises(IndexingError, match="Invalid file name"):
         index_functions(folder)

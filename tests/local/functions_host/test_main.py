@@ -6,8 +6,6 @@ import contextlib
 import json
 import signal
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,10 +14,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.local.functions_host.hosting import WriteApp
+from tests.local.functions_host.hosting import SECONDS
 
-ROOT = Path(__file__).parents[3]
-SECONDS = 20
 SOURCE = """
 import os, time
 
@@ -37,43 +33,8 @@ def queued(msg: func.QueueMessage) -> None: ...
 """
 
 
-class Host:
-    def __init__(self, app_dir: Path, *options: str) -> None:
-        command = [sys.executable, "-m", "local.functions_host", "--with-parent", "--app-dir", str(app_dir), *options]
-        self.process = subprocess.Popen(
-            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        self._limit = threading.Timer(SECONDS, self.process.kill)
-        self._limit.start()
-
-    def ready(self) -> dict[str, Any]:
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        assert line, self.end()[1]
-        return dict(json.loads(line))
-
-    def end(self) -> tuple[str, str]:
-        output = self.process.communicate(timeout=SECONDS)
-        self._limit.cancel()
-        return output
-
-
-@pytest.fixture
-def start(write_app: WriteApp) -> Iterator[Any]:
-    hosts: list[Host] = []
-
-    def run(*options: str, source: str = SOURCE, files: dict[str, str] | None = None) -> Host:
-        hosts.append(Host(write_app(source, files=files), *options))
-        return hosts[-1]
-
-    yield run
-    for host in hosts:
-        host.process.kill()
-        host.end()
-
-
 def test_ready_line_listing_and_end(start: Any, tmp_path: Path) -> None:
-    host = start("--port", "0")
+    host = start("--port", "0", source=SOURCE)
     ready = host.ready()
     port = int(ready["url"].rpartition(":")[2])
     assert ready == {"url": f"http://127.0.0.1:{port}", "functions": ["hello", "forever", "queued"]}
@@ -89,11 +50,11 @@ def test_ready_line_listing_and_end(start: Any, tmp_path: Path) -> None:
     assert f"Functions:\n\n\thello: [GET,POST] http://localhost:{port}/api/hello/{{id?}}\n" in log
     assert f"\tforever:  http://localhost:{port}/api/forever\n" in log
     assert "\tqueued: queueTrigger\n" in log
-    assert "Function queued does not run: this host does not run queueTrigger functions yet." in log
+    assert "Function queued does not run: 'q' is no queue name" in log
 
 
 def test_caller_who_hangs_up_in_the_middle_of_a_body_leaves_no_trace(start: Any) -> None:
-    host = start("--port", "0")
+    host = start("--port", "0", source=SOURCE)
     url = host.ready()["url"]
     with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=SECONDS) as caller:
         caller.sendall(b"POST /api/hello HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nhalf")
@@ -104,7 +65,7 @@ def test_caller_who_hangs_up_in_the_middle_of_a_body_leaves_no_trace(start: Any)
 
 
 def test_keys_are_in_the_ready_line_and_not_in_the_log(start: Any) -> None:
-    host = start("--port", "0", "--enable-auth")
+    host = start("--port", "0", "--enable-auth", source=SOURCE)
     ready = host.ready()
     address = f"{ready['url']}/api/hello"
     assert httpx.get(address).status_code == 401
@@ -116,7 +77,7 @@ def test_keys_are_in_the_ready_line_and_not_in_the_log(start: Any) -> None:
 def test_busy_port(start: Any) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        host = start("-p", str(port))
+        host = start("-p", str(port), source=SOURCE)
         output, log = host.end()
     assert host.process.returncode == 1
     assert output == ""
@@ -129,7 +90,7 @@ def test_port_of_local_settings(start: Any) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     settings = json.dumps({"IsEncrypted": False, "Host": {"LocalHttpPort": port}})
-    assert start(files={"local.settings.json": settings}).ready()["url"] == f"http://127.0.0.1:{port}"
+    assert start(source=SOURCE, files={"local.settings.json": settings}).ready()["url"] == f"http://127.0.0.1:{port}"
 
 
 @pytest.mark.parametrize(
@@ -155,7 +116,7 @@ def test_app_without_functions_says_so(start: Any) -> None:
 
 @pytest.mark.parametrize("how", ["parent", "interrupt"])
 def test_running_function_does_not_keep_the_process(start: Any, how: str) -> None:
-    host = start("--port", "0")
+    host = start("--port", "0", source=SOURCE)
     address = f"{host.ready()['url']}/api/forever"
 
     def call() -> None:

@@ -7,14 +7,17 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from local.functions_host import trigger_data
 from local.functions_host.app import create_app
 from local.functions_host.indexing import IndexingError
+from local.functions_host.queue_storage import Message
 from tests.local.functions_host.hosting import ServeApp, WriteApp
 
 pytestmark = pytest.mark.skipif(
@@ -55,7 +58,13 @@ def raises(req: func.HttpRequest): raise ValueError("the reason")
 def put(req: func.HttpRequest, out: func.Out[str]) -> str: return "put"
 
 @app.queue_trigger(arg_name="msg", queue_name="q", connection="AzureWebJobsStorage")
-def queued(msg: func.QueueMessage) -> None: ...
+def queued(msg: func.QueueMessage) -> None:
+    times = [msg.insertion_time, msg.expiration_time, msg.time_next_visible]
+    print("seen", repr([msg.id, msg.get_body(), msg.dequeue_count, msg.pop_receipt, *times]))
+
+@app.timer_trigger(arg_name="timer", schedule="0 * * * * *")
+def timed(timer: func.TimerRequest) -> None:
+    print("seen", timer.past_due, type(timer).__module__)
 """
 
 
@@ -109,15 +118,18 @@ class _Worker:
         return list(asyncio.run(functions_metadata_request(request)).function_metadata_results)
 
     def invoke(self, name: str, http: _Message) -> Any:
+        return self.invoke_with(name, "req", _Message(http=http))
+
+    def invoke_with(self, name: str, parameter: str, data: _Message, metadata: Any = None) -> Any:
         from azure_functions_runtime import invocation_request
 
         found = next(function for function in self.functions() if function.name == name)
-        binding = _Message(data=_Message(http=http), name="req")
+        binding = _Message(data=data, name=parameter)
         invocation = SimpleNamespace(
             invocation_id="1",
             function_id=found.function_id,
             input_data=[binding],
-            trigger_metadata=None,
+            trigger_metadata=metadata,
             trace_context=SimpleNamespace(trace_parent="", trace_state="", attributes={}),
             retry_context=SimpleNamespace(retry_count=0, max_retry_count=0, exception=None),
         )
@@ -195,6 +207,49 @@ def test_same_failures(serve_app: ServeApp, tmp_path: Path, name: str, caplog: p
     reason = result.exception.message.partition(": ")[2]
     assert result.status == 0
     assert reason in caplog.text
+
+
+MESSAGE = Message(
+    id="5527200d-51f0-478c-bc81-e46ede0badce",
+    receipt="MjROb3Y=",
+    raw="",
+    dequeue_count=2,
+    inserted=datetime(2026, 11, 24, 9, 36, 53, tzinfo=timezone.utc),
+    expires=datetime(2026, 12, 1, 9, 36, 53, tzinfo=timezone.utc),
+    visible_again=datetime(2026, 11, 24, 9, 46, 53, tzinfo=timezone.utc),
+)
+
+
+def test_same_queue_message(serve_app: ServeApp, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hosted = serve_app(APP).app.state.hosted
+    function = next(function for function in hosted.functions if function.name == "queued")
+    function.entry(trigger_data.queue_message("the text", MESSAGE))
+    ours = capsys.readouterr().out
+    metadata = {
+        "Id": _Message(string=MESSAGE.id),
+        "PopReceipt": _Message(string=MESSAGE.receipt),
+        "DequeueCount": _Message(json="2"),
+        "InsertionTime": _Message(json=json.dumps(MESSAGE.inserted.isoformat())),
+        "ExpirationTime": _Message(json=json.dumps(MESSAGE.expires.isoformat())),
+        "NextVisibleTime": _Message(json=json.dumps(MESSAGE.visible_again.isoformat())),
+    }
+    done = _Worker.start(tmp_path).invoke_with("queued", "msg", _Message(string="the text"), metadata)
+    assert done.result.status == 1
+    theirs = capsys.readouterr().out
+    assert "b'the text', 2" in ours
+    assert [line for line in theirs.splitlines() if line.startswith("seen")] == ours.splitlines()
+
+
+def test_same_timer_request(serve_app: ServeApp, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hosted = serve_app(APP).app.state.hosted
+    function = next(function for function in hosted.functions if function.name == "timed")
+    function.entry(trigger_data.timer_request())
+    ours = capsys.readouterr().out
+    content = json.dumps({"Schedule": {"AdjustForDST": True}, "ScheduleStatus": None, "IsPastDue": False})
+    done = _Worker.start(tmp_path).invoke_with("timed", "timer", _Message(json=content))
+    assert done.result.status == 1
+    assert ours == "seen False azure.functions.timer\n"
+    assert ours in capsys.readouterr().out
 
 
 def test_the_application_itself_is_accepted_by_both() -> None:

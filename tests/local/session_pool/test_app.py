@@ -63,12 +63,33 @@ def test_execution_reply_and_its_record() -> None:
     with_app(use)
 
 
+@pytest.mark.parametrize("given_id", [b"", b"a b", b"a/b", b"\xe9", b"\xc3\xa9", b"a\tb", b"x" * 101])
+def test_execution_id_of_another_form_is_replaced(given_id: bytes) -> None:
+    async def use(call: Client) -> None:
+        headers = [(b"operation-id", given_id)]
+        reply = await call("POST", "/executions", json={"shellCommand": "true"}, headers=headers)
+        execution_id = reply.headers["operation-id"]
+        assert execution_id.encode("latin-1") != given_id
+        assert (await call("GET", f"/executions/{execution_id}")).status_code == 200
+
+    with_app(use, Made(kind="Shell"))
+
+
 def test_failed_code_is_a_successful_request() -> None:
     async def use(call: Client) -> None:
         body = await call.run("print('before')\n{}['sales']")
         result = body["result"]
         assert (body["status"], result["stdout"], result["executionResult"]) == ("Failed", "before\n", "")
         assert "KeyError: 'sales'" in result["stderr"]
+
+    with_app(use)
+
+
+def test_failure_that_the_kernel_cannot_show_is_one_all_the_same() -> None:
+    async def use(call: Client) -> None:
+        await call.run("get_ipython().showtraceback = lambda *given, **named: None")
+        assert (await call.run("1 / 0"))["status"] == "Failed"
+        assert (await call.run("6 * 7"))["status"] == "Succeeded"
 
     with_app(use)
 

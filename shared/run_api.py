@@ -1,0 +1,309 @@
+"""The HTTP contract of runs: a chat is accepted at once, then followed, cancelled and listed.
+
+Handlers as in `api`, free of the host. They import what stores and checks runs when they are called: pydantic and the
+storage libraries would double the time that the host needs to load the app.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import re
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from shared.api import Reply, Request, answered, caller_of, json_reply
+from shared.errors import InvalidRequest, RunNotFound
+from shared.query_parameters import flag, number
+from shared.run_links import RUN_ID_PATTERN, RunLinks, base_url, run_address, token_hash
+from shared.run_reply import accepted_body, ended_body, progress_body, row_body
+from shared.settings import Settings, current
+
+if TYPE_CHECKING:
+    from shared.run_request import RunRequest
+    from shared.run_store import RunStore
+    from shared.runs import Run
+    from shared.storage import Storage
+
+# Logic Apps polls every 20 s without it; one poll costs one read of a small blob.
+RETRY_AFTER_SECONDS = 5
+WAIT_SECONDS_MAX = 20.0
+LIST_LIMIT, LIST_LIMIT_MAX = 20, 100
+# How often a waiting request looks, and how many may wait in one process: beyond that they are answered at once.
+LOOK_SECONDS = 0.5
+WAITING_MAX = 200
+_PROBLEM = "application/problem+json"
+
+
+def create(request: Request, store: RunStore | None = None) -> Reply:
+    """Accepts a run: it is recorded and queued when the reply leaves.
+
+    Args:
+        request: `POST /api/runs`.
+        store: of the runs; None for the process's own.
+    """
+    return answered(lambda: _Call.of(request, store).create())
+
+
+async def get(request: Request, store: RunStore | None = None, *, clock: Callable[[], float] = time.monotonic) -> Reply:
+    """How far a run is; with `?wait=` when there is news, or when the time is up.
+
+    A waiting request holds no thread, so that it keeps none from chats: it waits on the event loop, and only its looks
+    at the store, some milliseconds each, take one of the loop's few.
+
+    Args:
+        request: `GET /api/runs/{run_id}`.
+        store: of the runs; None for the process's own.
+        clock: seconds, monotonic.
+    """
+    watch = _Watch(request, store, clock)
+    with _waiting:
+        while True:
+            reply = await asyncio.to_thread(answered, watch.look)
+            if reply is not None:
+                return reply
+            await asyncio.sleep(LOOK_SECONDS)
+
+
+def cancel(request: Request, store: RunStore | None = None) -> Reply:
+    """Asks a run to stop at its next step; an ended one stays as it is.
+
+    Args:
+        request: `POST /api/runs/{run_id}/cancel`.
+        store: of the runs; None for the process's own.
+    """
+    return answered(lambda: _Call.of(request, store).cancel())
+
+
+def cancel_by_key(request: Request, store: RunStore | None = None, storage: Storage | None = None) -> Reply:
+    """Cancels the run that the request's idempotency key has made: the unsubscribe of an HTTP Webhook action.
+
+    Logic Apps sends it without anything of the subscribe's reply, also after the run has ended, and is answered with
+    200 in any case: it would poll a 202.
+
+    Args:
+        request: `POST /api/runs/cancel`.
+        store: of the runs; None for the process's own.
+        storage: under the store; None for the process's own.
+    """
+    return answered(lambda: _Call.of(request, store).cancel_by_key(storage))
+
+
+def recent(request: Request, store: RunStore | None = None) -> Reply:
+    """The caller's runs, newest first.
+
+    Args:
+        request: `GET /api/runs`.
+        store: of the runs; None for the process's own.
+    """
+    return answered(lambda: _Call.of(request, store).recent())
+
+
+@dataclass(frozen=True)
+class _Call:
+    """One request, with what every handler needs."""
+
+    request: Request
+    settings: Settings
+    store: RunStore
+    links: RunLinks
+    caller: str
+
+    @classmethod
+    def of(cls, request: Request, store: RunStore | None) -> _Call:
+        from shared.run_store import process_store
+
+        settings = current()
+        store = store or process_store(settings)
+        links = RunLinks(base_url(request.headers, settings), store.secret())
+        return cls(request, settings, store, links, caller_of(request.headers, settings))
+
+    def create(self) -> Reply:
+        from shared.chat_request import parse_body
+        from shared.run_request import RunRequest, request_key
+        from shared.run_store import IdempotencyKey
+
+        asked = parse_body(self.request.body, self.request.headers.get("content-type", ""), RunRequest)
+        files = asked.decoded_files(self.settings)
+        asked.check_limits(self.settings)
+        if asked.callback_url is not None:
+            from shared.callbacks import check_url
+
+            check_url(asked.callback_url, self.settings)
+        key = request_key(self.request.headers)
+        run, _ = self.store.create(
+            self._new_run(asked, files),
+            files,
+            IdempotencyKey(key, asked.fingerprint()) if key else None,
+        )
+        if run.status == "queued":
+            # Also for a repetition: the first post may have ended between record and queue, and a second message
+            # does no harm, because the worker takes a lease.
+            self.store.enqueue(run.run_id)
+        body = accepted_body(run, self.links)
+        # A Logic App would poll a Location although it waits for its callback.
+        return json_reply(200, body, _FRESH) if asked.callback_url is not None else self._going_on(run, body)
+
+    def _new_run(self, asked: RunRequest, files: Mapping[str, bytes]) -> Run:
+        from shared.runs import Callback, Run, owner_of
+
+        run_id = uuid.uuid4().hex
+        now = time.time()
+        return Run(
+            run_id=run_id,
+            owner=owner_of(self.caller),
+            caller=self.caller,
+            created_at=now,
+            expires_at=now + (asked.deadline_seconds or self.settings.run_deadline_seconds),
+            message=asked.message,
+            session_id=asked.session_id or uuid.uuid4().hex,
+            session_is_new=asked.session_id is None,
+            max_turns=asked.max_turns or self.settings.chat_max_turns,
+            token_budget=asked.max_total_tokens or self.settings.run_max_tokens,
+            files=tuple(files),
+            callback=Callback(asked.callback_url) if asked.callback_url is not None else None,
+            token_hash=token_hash(self.links.token(run_id)),
+        )
+
+    def cancel(self) -> Reply:
+        run = self.opened()
+        return self.state(self._cancelled(run))
+
+    def cancel_by_key(self, storage: Storage | None) -> Reply:
+        from shared.run_request import request_key
+        from shared.runs import owner_of
+
+        key = request_key(self.request.headers)
+        if key is None:
+            raise InvalidRequest("idempotency_key_missing", "Send the Idempotency-Key that the run was posted with.")
+        run_id = _run_of_key(storage or _process_storage(self.settings), owner_of(self.caller), key)
+        stored = self.store.load(run_id)
+        if stored is None:
+            raise RunNotFound
+        return json_reply(200, accepted_body(self._cancelled(stored.run), self.links), _FRESH)
+
+    def _cancelled(self, run: Run) -> Run:
+        return run if run.is_ended else self.store.change(run.run_id, _with_cancel_requested)
+
+    def opened(self) -> Run:
+        """The run that the request names and may see.
+
+        Raises:
+            RunNotFound: there is none, or the request may not; the two are told alike.
+        """
+        from shared.runs import owner_of
+
+        run_id = self.request.route.get("run_id", "")
+        token = self.request.query.get("token", "")
+        fits = self.links.opens(token, run_id)
+        # Without token and principal nothing is read: guesses cost no storage call, and all take the same time.
+        if not re.fullmatch(RUN_ID_PATTERN, run_id) or not (fits or self.caller):
+            raise RunNotFound
+        stored = self.store.load(run_id)
+        if stored is None:
+            raise RunNotFound
+        run = stored.run
+        by_token = fits and hmac.compare_digest(token_hash(token), run.token_hash)
+        by_principal = bool(self.caller) and hmac.compare_digest(owner_of(self.caller), run.owner)
+        if not (by_token or by_principal):
+            raise RunNotFound
+        return run
+
+    def state(self, run: Run, after: int = 0) -> Reply:
+        """The reply that tells how far the run is."""
+        if not run.is_ended:
+            return self._going_on(run, progress_body(run, self.links, after))
+        return json_reply(200, ended_body(run, self.store.reply(run.run_id), self.links, after), _FRESH)
+
+    def _going_on(self, run: Run, body: Mapping[str, Any]) -> Reply:
+        headers = {"Location": self.links.status_url(run.run_id), "Retry-After": str(RETRY_AFTER_SECONDS)}
+        return json_reply(202, body, {**headers, **_FRESH})
+
+    def recent(self) -> Reply:
+        from shared.runs import owner_of
+
+        limit = int(number(self.request.query, "limit", LIST_LIMIT, 1, LIST_LIMIT_MAX, whole=True))
+        runs, following = self.store.recent(owner_of(self.caller), limit, self.request.query.get("continuation"))
+        rows = [row_body(run, run_address(self.links.base, run.run_id) if self.caller else None) for run in runs]
+        return json_reply(200, {"runs": rows, "continuation": following}, _FRESH)
+
+
+_FRESH = {"Cache-Control": "no-store"}
+
+
+class _Watch:
+    """A request that may wait for news of a run."""
+
+    def __init__(self, request: Request, store: RunStore | None, clock: Callable[[], float]) -> None:
+        self._request = request
+        self._store = store
+        self._clock = clock
+        self._until: float | None = None
+        self._known: tuple[int, str] | None = None
+
+    def look(self) -> Reply | None:
+        """The reply, or None while there is no news and time to wait for it."""
+        query = self._request.query
+        after = int(number(query, "after", 0, 0, 1_000_000, whole=True))
+        wait = number(query, "wait", 0.0, 0.0, WAIT_SECONDS_MAX)
+        fail_status = flag(query, "fail_status")
+        call = _Call.of(self._request, self._store)
+        run = call.opened()
+        if self._until is None:
+            self._until = self._clock() + (wait if _waiting.room else 0.0)
+        if run.is_ended and run.status == "failed" and run.problem is not None and fail_status:
+            return json_reply(int(run.problem["status"]), run.problem, {"Content-Type": _PROBLEM, **_FRESH})
+        if run.is_ended or self._is_news(run, after) or self._clock() >= self._until:
+            return call.state(run, after)
+        return None
+
+    def _is_news(self, run: Run, after: int) -> bool:
+        """Whether the caller cannot know this yet: what it has seen ends with `after`, else with the first look."""
+        seen = (len(run.steps), run.status)
+        if self._known is None:
+            self._known = (after if "after" in self._request.query else seen[0], seen[1])
+        return seen[0] > self._known[0] or seen[1] != self._known[1]
+
+
+class _Waiting:
+    """How many requests are being answered by `get`: on the event loop alone, so without a lock."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    @property
+    def room(self) -> bool:
+        return self._count <= WAITING_MAX
+
+    def __enter__(self) -> None:
+        self._count += 1
+
+    def __exit__(self, *error: object) -> None:
+        self._count -= 1
+
+
+_waiting = _Waiting()
+
+
+@lru_cache(maxsize=4)
+def _process_storage(settings: Settings) -> Storage:
+    from shared.storage import Storage
+
+    return Storage.from_settings(settings)
+
+
+def _run_of_key(storage: Storage, owner: str, key: str) -> str:
+    """The id of the run that a caller's key has made; empty where it has made none."""
+    from shared import run_names
+
+    blob = storage.read(run_names.claim(owner, key), run_names.CLAIM_BYTES_MAX)
+    return str(json.loads(blob.data)["run_id"]) if blob is not None else ""
+
+
+def _with_cancel_requested(run: Run) -> Run:
+    return run if run.is_ended else replace(run, cancel_requested=True)

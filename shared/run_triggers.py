@@ -1,0 +1,122 @@
+"""What happens to runs without a caller: a queued one is carried out, a poisoned one is failed, old ones are deleted.
+
+Handlers as in `api`, free of the host. They raise only to have a message delivered again, and then nothing that holds
+a URL, because the host logs what a function raises.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from shared.errors import ServiceError
+from shared.run_links import RUN_ID_PATTERN
+from shared.settings import current
+
+if TYPE_CHECKING:
+    from shared.run_store import RunStore
+
+DELETED_AT_ONCE = 500
+# Below the five minutes that a function has on every plan.
+DELETION_SECONDS_MAX = 240.0
+_log = logging.getLogger(__name__)
+
+
+class NotCarriedOut(Exception):
+    """A run was not carried out this time: the message is to be delivered again."""
+
+
+def carry_out(message: bytes, store: RunStore | None = None) -> None:
+    """Carries out the run that a message of the queue names.
+
+    Args:
+        message: its decoded text.
+        store: of the runs; None for the process's own.
+
+    Raises:
+        NotCarriedOut: it is to be delivered again.
+    """
+    run_id = _run_id(message)
+    if run_id is None:
+        return
+    # AutoGen and the model's library take a second and 70 MB: only runs and chats pay for them.
+    from shared.run_store import process_store
+    from shared.run_worker import carry_out as work
+
+    with _clean_errors():
+        settings = current()
+        work(run_id, store or process_store(settings), settings)
+
+
+def fail_poisoned(message: bytes, store: RunStore | None = None) -> None:
+    """Ends a run whose message was delivered in vain too often, so that its caller is told.
+
+    Args:
+        message: of the poison queue, its decoded text.
+        store: of the runs; None for the process's own.
+
+    Raises:
+        NotCarriedOut: it is to be delivered again.
+    """
+    run_id = _run_id(message)
+    if run_id is None:
+        return
+    from shared.run_store import process_store
+    from shared.run_worker import fail_poisoned as fail
+
+    with _clean_errors():
+        settings = current()
+        fail(run_id, store or process_store(settings), settings)
+
+
+def delete_old(store: RunStore | None = None) -> None:
+    """Deletes runs that ended longer ago than RUN_RETENTION_DAYS.
+
+    A timer and not a lifecycle rule of the storage account: a rule counts from each blob's last write and knows nothing
+    else, so that it would take the files of a run that still goes on, and the store's secret.
+
+    Args:
+        store: of the runs; None for the process's own.
+
+    Raises:
+        NotCarriedOut: the storage failed; the next day's call does the rest.
+    """
+    from shared.run_store import process_store
+
+    until = time.monotonic() + DELETION_SECONDS_MAX
+    deleted = 0
+    with _clean_errors():
+        settings = current()
+        runs = store or process_store(settings)
+        before = time.time() - settings.run_retention_days * 86_400
+        while time.monotonic() < until:
+            count = runs.delete_ended_before(before, DELETED_AT_ONCE)
+            deleted += count
+            if count < DELETED_AT_ONCE:
+                break
+    _log.info("Deleted %d ended runs", deleted)
+
+
+def _run_id(message: bytes) -> str | None:
+    text = message.decode("utf-8", "replace").strip()
+    if re.fullmatch(RUN_ID_PATTERN, text):
+        return text
+    _log.warning("A message in the queue of runs is no run's id; it is dropped")
+    return None
+
+
+@contextmanager
+def _clean_errors() -> Iterator[None]:
+    try:
+        yield
+    except ServiceError as error:
+        raise NotCarriedOut(f"{error.code}: {error.detail}") from None
+    except Exception as error:  # noqa: BLE001  # what is raised instead tells its type and place
+        # The words of an unforeseen error may hold anything, so the log gets its type and place only.
+        place = "".join(traceback.format_tb(error.__traceback__))
+        raise NotCarriedOut(f"Unforeseen {type(error).__name__}\n{place}") from None
