@@ -28,7 +28,8 @@
     │   └── StorageRefused          502: any other refusal, or a record that cannot be read
     ├── RunNotFound                 404: there is no such run
     ├── RunBusy                     409: another worker has the run
-    └── RunChanged                  409: somebody else changed the record meanwhile
+    ├── RunChanged                  409: somebody else changed the record meanwhile
+    └── RunGivenUp                  500: a run was begun too often without coming to an end
 
     DeadlineReached                 not an error of the service: the time given is used up
 
@@ -347,6 +348,14 @@ class RunChanged(ServiceError):
     code = "run_changed"
     title = "The run was changed meanwhile"
     remedy = "Try again."
+
+
+class RunGivenUp(ServiceError):
+    """A run that was begun too often without coming to an end."""
+
+    code = "run_given_up"
+    title = "The run was given up"
+    remedy = "Look for the run's invocations in the function app's log, and start another run."
 
 
 class DeadlineReached(Exception):

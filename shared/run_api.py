@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import json
 import re
 import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from shared.api import Reply, Request, answered, caller_of, json_reply
@@ -28,7 +26,6 @@ if TYPE_CHECKING:
     from shared.run_request import RunRequest
     from shared.run_store import RunStore
     from shared.runs import Run
-    from shared.storage import Storage
 
 # Logic Apps polls every 20 s without it; one poll costs one read of a small blob.
 RETRY_AFTER_SECONDS = 5
@@ -80,7 +77,7 @@ def cancel(request: Request, store: RunStore | None = None) -> Reply:
     return answered(lambda: _Call.of(request, store).cancel())
 
 
-def cancel_by_key(request: Request, store: RunStore | None = None, storage: Storage | None = None) -> Reply:
+def cancel_by_key(request: Request, store: RunStore | None = None) -> Reply:
     """Cancels the run that the request's idempotency key has made: the unsubscribe of an HTTP Webhook action.
 
     Logic Apps sends it without anything of the subscribe's reply, also after the run has ended, and is answered with
@@ -89,9 +86,8 @@ def cancel_by_key(request: Request, store: RunStore | None = None, storage: Stor
     Args:
         request: `POST /api/runs/cancel`.
         store: of the runs; None for the process's own.
-        storage: under the store; None for the process's own.
     """
-    return answered(lambda: _Call.of(request, store).cancel_by_key(storage))
+    return answered(lambda: _Call.of(request, store).cancel_by_key())
 
 
 def recent(request: Request, store: RunStore | None = None) -> Reply:
@@ -174,15 +170,14 @@ class _Call:
         run = self.opened()
         return self.state(self._cancelled(run))
 
-    def cancel_by_key(self, storage: Storage | None) -> Reply:
+    def cancel_by_key(self) -> Reply:
         from shared.run_request import request_key
         from shared.runs import owner_of
 
         key = request_key(self.request.headers)
         if key is None:
             raise InvalidRequest("idempotency_key_missing", "Send the Idempotency-Key that the run was posted with.")
-        run_id = _run_of_key(storage or _process_storage(self.settings), owner_of(self.caller), key)
-        stored = self.store.load(run_id)
+        stored = self.store.made_by(owner_of(self.caller), key)
         if stored is None:
             raise RunNotFound
         return json_reply(200, accepted_body(self._cancelled(stored.run), self.links), _FRESH)
@@ -288,21 +283,6 @@ class _Waiting:
 
 
 _waiting = _Waiting()
-
-
-@lru_cache(maxsize=4)
-def _process_storage(settings: Settings) -> Storage:
-    from shared.storage import Storage
-
-    return Storage.from_settings(settings)
-
-
-def _run_of_key(storage: Storage, owner: str, key: str) -> str:
-    """The id of the run that a caller's key has made; empty where it has made none."""
-    from shared import run_names
-
-    blob = storage.read(run_names.claim(owner, key), run_names.CLAIM_BYTES_MAX)
-    return str(json.loads(blob.data)["run_id"]) if blob is not None else ""
 
 
 def _with_cancel_requested(run: Run) -> Run:

@@ -60,3 +60,14 @@ def claimed(storage: Storage, run: Run, key: IdempotencyKey) -> tuple[Run, bool]
             status=422,
         )
     return replace(run, **{field: first[field] for field in _SHARED}), False
+
+
+def run_id_of(storage: Storage, claim: str) -> str:
+    """The run that a key stands for; empty where there is no such key.
+
+    Args:
+        storage: where keys are kept.
+        claim: name of the key's blob.
+    """
+    blob = storage.read(claim, names.CLAIM_BYTES_MAX)
+    return str(json.loads(blob.data)["run_id"]) if blob is not None else ""

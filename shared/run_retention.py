@@ -6,12 +6,12 @@ run, and what has no record is found too: a deletion that is cut off is finished
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from itertools import groupby, islice
 from typing import TYPE_CHECKING
 
 from shared import run_names as names
+from shared.run_keys import run_id_of
 
 if TYPE_CHECKING:
     from shared.run_store import Stored
@@ -70,11 +70,5 @@ def _old(storage: Storage, prefix: str, epoch: float, limit: int) -> Iterator[st
 def _delete_unused(storage: Storage, load: Callable[[str], Stored | None], found: Iterator[str]) -> None:
     """Deletes entries of lists, and keys, that lead to no run."""
     for name in found:
-        if load(names.run_id_of(name) or _claimed(storage, name)) is None:
+        if load(names.run_id_of(name) or run_id_of(storage, name)) is None:
             storage.delete(name)
-
-
-def _claimed(storage: Storage, name: str) -> str:
-    """The id of the run that a key stands for."""
-    blob = storage.read(name, names.CLAIM_BYTES_MAX)
-    return str(json.loads(blob.data)["run_id"]) if blob is not None else ""

@@ -26,7 +26,7 @@ from shared.errors import (
     StorageLimitExceeded,
     StorageRefused,
 )
-from shared.run_keys import IdempotencyKey, claimed
+from shared.run_keys import IdempotencyKey, claimed, run_id_of
 from shared.run_lease import LEASE_SECONDS, Lease
 from shared.run_retention import delete_ended_before
 from shared.runs import QUEUED, Run
@@ -137,6 +137,10 @@ class RunStore:
             return Stored(Run.from_json(blob.data), blob.etag)
         except ValueError as error:
             raise StorageRefused("A run's record cannot be read.") from error
+
+    def made_by(self, owner: str, key: str) -> Stored | None:
+        """The run that an owner's idempotency key has made; None where it has made none."""
+        return self.load(run_id_of(self._storage, names.claim(owner, key)))
 
     def save(self, stored: Stored, run: Run) -> Stored:
         """Writes a run's record.

@@ -21,8 +21,11 @@ from shared.chat_reply import encoded, outcome_body, problem_body, step_body
 from shared.deadline import Deadline
 from shared.errors import (
     DeadlineReached,
+    ModelUnreachable,
+    PoolUnreachable,
     RunBusy,
     RunChanged,
+    RunGivenUp,
     ServiceError,
     StorageError,
     StorageLimitExceeded,
@@ -50,14 +53,6 @@ class Deliver(Protocol):
 
     def __call__(self, run: Run, reply: bytes, settings: Settings) -> Callback:
         """The callback as it stands then."""
-
-
-class RunGivenUp(ServiceError):
-    """A run that was begun too often without coming to an end."""
-
-    code = "run_given_up"
-    title = "The run was given up"
-    remedy = "Look for the run's invocations in the function app's log, and start another run."
 
 
 def carry_out(
@@ -237,7 +232,7 @@ class _Work(HeldRun):
 def _is_worth_another_try(error: ServiceError) -> bool:
     if isinstance(error, StorageLimitExceeded):
         return False
-    return error.status == 503 or isinstance(error, (StorageError, RunChanged))
+    return error.status == 503 or isinstance(error, (PoolUnreachable, ModelUnreachable, StorageError, RunChanged))
 
 
 def _callback_body(run: Run, reply: bytes | None) -> bytes:

@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -25,6 +26,8 @@ LOOPBACK = "127.0.0.1"
 _SERVICES = ("blob", "queue", "table")
 _LAST_TO_START = b"Table service is successfully listening"
 _PORT_TRIES = 50
+# Below those that systems give to outgoing connections, which could take one before Azurite does.
+_PORTS = range(20_000, 32_000, len(_SERVICES))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--port", type=int, default=0, help="the first of three ports; 0 lets the system choose")
+    parser.add_argument("--port", type=int, default=0, help="the first of three ports; 0 for free ones")
     parser.add_argument("--location", type=Path, help="folder that keeps everything; in memory without it")
     parser.add_argument("--with-parent", action="store_true", help="end when standard input closes")
     return parser.parse_args(arguments)
@@ -123,11 +126,10 @@ def _lock(file: IO[str]) -> None:
 def _free_ports() -> int:
     """The first of three free ports that follow each other."""
     for _ in range(_PORT_TRIES):
-        with contextlib.ExitStack() as probes, contextlib.suppress(OSError, OverflowError):
-            first = probes.enter_context(socket.create_server((LOOPBACK, 0)))
-            port: int = first.getsockname()[1]
-            for following in range(1, len(_SERVICES)):
-                probes.enter_context(socket.create_server((LOOPBACK, port + following)))
+        port = random.choice(_PORTS)  # noqa: S311  # nobody has to be kept from guessing it
+        with contextlib.ExitStack() as probes, contextlib.suppress(OSError):
+            for position in range(len(_SERVICES)):
+                probes.enter_context(socket.create_server((LOOPBACK, port + position)))
             return port
     raise OSError("No three free ports in a row were found.")
 

@@ -566,7 +566,7 @@ def test_a_run_that_changes_all_the_time_is_told_as_a_conflict(runs: Runs) -> No
 
 def cancel_by_key(runs: Runs, headers: dict[str, str]) -> api.Reply:
     request = api.Request("POST", {"host": "localhost:7071", **headers}, {})
-    return run_api.cancel_by_key(request, runs.store, runs.storage)
+    return run_api.cancel_by_key(request, runs.store)
 
 
 def test_a_webhook_action_cancels_its_run_by_the_key_and_gets_no_202_to_poll(runs: Runs) -> None:

@@ -407,6 +407,21 @@ def test_a_service_that_is_busy_is_tried_in_later_deliveries_and_then_given_up(s
     assert scene.model.calls == 1
 
 
+@pytest.mark.parametrize("setting", ["pool_management_endpoint", "openai_base_url"])
+def test_a_service_that_is_away_is_tried_in_later_deliveries(setting: str, scene_of: SceneFactory) -> None:
+    with scene_of() as scene:
+        run_id = scene.add()
+        there = scene.settings
+        # Port 9 is for discarding, and nobody does.
+        scene.settings = replace(there, **{setting: "http://127.0.0.1:9"})
+        with pytest.raises((errors.PoolUnreachable, errors.ModelUnreachable)):
+            scene.carry_out(run_id)
+        assert scene.run(run_id).status == "running"
+        scene.settings = there
+        run = scene.carry_out(run_id)
+    assert (run.status, run.attempts, scene.pool.executed) == ("completed", 2, ["print(42)"])
+
+
 def test_a_run_that_was_begun_five_times_in_vain_is_not_begun_again(scene_of: SceneFactory) -> None:
     with scene_of() as scene:
         run = scene.carry_out(scene.add(attempts=5, status="running"))
