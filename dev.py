@@ -52,6 +52,8 @@ SESSION = ("local/session_pool/requirements.txt",)
 CLASSIC = ("pyautogen[openai]==0.9", "autogen[openai]==0.14.1")
 CLIENTS = "tests/clients"
 CLASSIC_TESTS = ("tests/shared", "tests/integration")
+# Most tests wait more than they compute. What a file's tests share is started once in the worker that has the file.
+PARALLEL = ("-n", str(min(8, 2 * (os.cpu_count() or 1))), "--dist", "loadfile")
 
 
 def session_variables(session: Environment) -> dict[str, str]:
@@ -120,11 +122,11 @@ def test(arguments: Sequence[str]) -> int:
     if "--classic" not in arguments:
         environment = Environment(".venv", TESTS)
         install([environment, session, *storage()])
-        return run_steps([*CHECKS, ("pytest", ["pytest", *rest])], environment, session)
+        return run_steps([*CHECKS, ("pytest", ["pytest", *PARALLEL, *rest])], environment, session)
     environment = Environment(".venv-classic", TESTS, replace=CLASSIC)
     install([environment, session, *storage()])
     headline = f"pytest on {CLASSIC[1]}"
-    return run_steps([(headline, ["pytest", *CLASSIC_TESTS, *rest])], environment, session)
+    return run_steps([(headline, ["pytest", *PARALLEL, *CLASSIC_TESTS, *rest])], environment, session)
 
 
 def test_clients(arguments: Sequence[str], session: Environment) -> int:

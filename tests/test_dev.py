@@ -14,6 +14,9 @@ import pytest
 from tests.dev_project import BOUND_SECONDS, Project, await_file, make_project
 from tests.processes import all_gone, descendants
 
+# What comes later counts, so that a caller may still say `-n 0`.
+PARALLEL = ["-n", str(min(8, 2 * (os.cpu_count() or 1))), "--dist", "loadfile"]
+
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
@@ -48,7 +51,7 @@ def test_tests_run_each_tool_under_a_headline(project: Project) -> None:
         ["ruff", "check"],
         ["ruff", "format", "--check"],
         ["mypy"],
-        ["pytest", "-k", "one thing"],
+        ["pytest", *PARALLEL, "-k", "one thing"],
     ]
     assert [line for line in ran.out.splitlines() if line.startswith("===")] == [
         "=== ruff check",
@@ -212,7 +215,7 @@ def test_classic_replaces_autogen(bare: Project) -> None:
     assert new.exists()
     ran = bare.run("test", "--classic", "-x")
     assert ran.code == 0, ran.err
-    assert bare.calls() == [["pytest", "tests/shared", "tests/integration", "-x"]]
+    assert bare.calls() == [["pytest", *PARALLEL, "tests/shared", "tests/integration", "-x"]]
     shown = subprocess.check_output(
         [str(bare.folder / ".venv-classic/bin/python"), "-c", "import alpha; print(alpha.VERSION)"], text=True
     )
