@@ -166,6 +166,18 @@ class Settings:
         "<client id>",
         name="AzureWebJobsStorage__clientId",
     )
+    telemetry_connection: str = _setting(
+        "",
+        "Connection string of an Application Insights resource (docs/operate.md). Empty: nothing is measured.",
+        "InstrumentationKey=<key>;IngestionEndpoint=https://<region>.in.applicationinsights.azure.com/",
+        secret=True,
+        name="APPLICATIONINSIGHTS_CONNECTION_STRING",
+    )
+    telemetry_content: str = _setting(
+        "",
+        "`true`: telemetry holds what was said, the code and its output too, for whoever may read the resource.",
+        "true",
+    )
 
     website_auth_enabled: str = _setting(
         "", "Set by App Service where its authentication is on; callers are then told apart by it.", "true"
