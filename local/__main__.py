@@ -58,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     up = commands.add_parser("up", help="start the stack and keep it running")
     up.add_argument("--port", type=int, default=_PORT, help="the function app's port on 127.0.0.1 (default 7071)")
     up.add_argument("--storage", type=Path, default=azurite.DATA, help="folder of the local storage, which keeps runs")
+    up.add_argument("--pools", type=int, choices=range(1, 9), default=1, help="how many local session pools")
     question = commands.add_parser("ask", help="ask one question")
     question.add_argument("message", help="the task in plain words")
     question.add_argument("--file", type=Path, action="append", default=[], help="a file to work on; may be repeated")
@@ -84,9 +85,12 @@ def _parser() -> argparse.ArgumentParser:
 def _up(options: argparse.Namespace, err: Console) -> int:
     _require_free(options.port)
     choice = _choice(options, err)
+    if options.pools > 1 and not choice.local_pool:
+        raise UsageError("--pools is for local pools, and POOL_MANAGEMENT_ENDPOINT names the pools to use.")
     core_tools = shutil.which("func") is not None
     running = Stack(
         choice=choice,
+        pools=options.pools,
         port=options.port,
         core_tools=core_tools,
         # Runs outlive the stack: they go on when it is started again.

@@ -34,6 +34,7 @@ _DEVELOPER_CREDENTIALS = (
     "AZURE_USERNAME",
     "AZURE_PASSWORD",
 )
+ENDPOINT = "POOL_MANAGEMENT_ENDPOINT"
 IDENTITY, SESSION_POOL, MODEL, STORAGE, HOST = "identity", "session_pool", "model", "azurite", "functions_host"
 
 
@@ -52,6 +53,7 @@ class Stack:
     Args:
         kernel_python: interpreter of the sessions' kernels; by default `session_python()`.
         choice: which parts are local; by default all, the pool in a sandbox and storage where there can be.
+        pools: how many local session pools: the parts `session_pool`, `session_pool_2` and so on.
         port: the function app's port on 127.0.0.1; 0 for any free one.
         app_dir: folder of `function_app.py`.
         identity_args, pool_args, model_args, storage_args, host_args: further arguments for a part.
@@ -65,6 +67,7 @@ class Stack:
         kernel_python: Path | str | None = None,
         *,
         choice: Choice | None = None,
+        pools: int = 1,
         port: int = 0,
         app_dir: Path = ROOT,
         identity_args: Sequence[str] = (),
@@ -89,6 +92,8 @@ class Stack:
             STORAGE: list(storage_args),
             HOST: list(host_args),
         }
+        names = [SESSION_POOL, *(f"{SESSION_POOL}_{number}" for number in range(2, pools + 1))]
+        self._pools = names if self._choice.local_pool else []
         self._ports = {HOST: port}
         self._parts: dict[str, Part] = {}
         self._ready: dict[str, dict[str, Any]] = {}
@@ -109,7 +114,7 @@ class Stack:
         try:
             if self._choice.local_pool:
                 self.start_part(IDENTITY)
-            together = [SESSION_POOL] * self._choice.local_pool + [MODEL] * self._choice.stand_in_model
+            together = self._pools + [MODEL] * self._choice.stand_in_model
             together += [STORAGE] * self._choice.local_storage
             for name in together:
                 self._launch(name)
@@ -136,7 +141,7 @@ class Stack:
         return {name: part.pid for name, part in self._parts.items() if part.running}
 
     def part_url(self, name: str) -> str:
-        """A part's address: `identity`, `session_pool`, `model`, `azurite` or `functions_host`."""
+        """A part's address: `identity`, `session_pool` and its like, `model`, `azurite` or `functions_host`."""
         return str(self._ready[name]["url"])
 
     def ready(self, name: str) -> dict[str, Any]:
@@ -186,9 +191,10 @@ class Stack:
         self._parts.clear()
 
     def _launch(self, name: str) -> None:
-        module = "core_tools" if name == HOST and self._core_tools else name
+        kind = SESSION_POOL if name in self._pools else name
+        module = "core_tools" if name == HOST and self._core_tools else kind
         command = [sys.executable, "-m", f"local.{module}", "--with-parent"]
-        command += ["--port", str(self._ports.get(name, 0)), *self._arguments(name), *self._extra[name]]
+        command += ["--port", str(self._ports.get(name, 0)), *self._arguments(kind), *self._extra[kind]]
         self._parts[name] = Part(
             name,
             command,
@@ -226,6 +232,9 @@ class Stack:
                 environment.pop(credential, None)
         for ready in self._ready.values():
             environment.update(ready.get("env") or {})
+        if self._pools:
+            endpoints = [self._ready[pool]["env"][ENDPOINT] for pool in self._pools]
+            environment[ENDPOINT] = ",".join(endpoints)
         environment.setdefault("PYTHON_THREADPOOL_THREAD_COUNT", "64")
         environment.update(_without_proxy(environment))
         return {**environment, **self._host_env}

@@ -46,7 +46,7 @@ class ACASessionsExecutor(Session):
     `delete_file` and `delete_session`; as a context manager it deletes the session at its end.
 
     Args:
-        pool_management_endpoint: of the session pool.
+        pool_management_endpoint: of the session pool, or of several with commas between them, as in `Session`.
         credential: any azure-identity credential; None for the process's managed identity or sign-in.
         session_id: goes on in an earlier session; None for a new one.
         caller: whose session it is; two callers with one session_id have two sessions.

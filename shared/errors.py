@@ -123,7 +123,10 @@ class PoolUnreachable(PoolError):
 
     code = "pool_unreachable"
     title = "The session pool cannot be reached"
-    remedy = "Check POOL_MANAGEMENT_ENDPOINT and that the pool exists, then try again."
+    remedy = (
+        "Check POOL_MANAGEMENT_ENDPOINT and that the pool exists, then try again. Where it names several pools, a new "
+        "conversation finds one that answers."
+    )
 
 
 class PoolOutcomeUnknown(PoolError):
@@ -176,8 +179,8 @@ class PoolFull(PoolError):
     code = "pool_full"
     title = "The session pool has no free session"
     remedy = (
-        "Try again when sessions have cooled down, or raise the pool's maxConcurrentSessions (at most 600) "
-        "or lower its cooldown period."
+        "Try again when sessions have cooled down, or raise the pool's maxConcurrentSessions (at most 600), lower its "
+        "cooldown period or add a pool to POOL_MANAGEMENT_ENDPOINT."
     )
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import logging
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from shared import errors, execution_text
 from shared.deadline import Deadline
@@ -16,7 +16,8 @@ from shared.file_names import check_file_name
 from shared.identity import POOL_SCOPE, BearerTokens
 from shared.pool_transport import REPLY_BYTES_MAX
 from shared.session_losses import SessionLosses
-from shared.session_pool import SessionPool, process_pool
+from shared.session_pool import SessionPool
+from shared.session_pools import SessionPools, process_pools
 from shared.session_wire import DEFAULT_API_VERSION, EXECUTION_SECONDS_MAX, Execution, SessionFile, knows_sessions
 from shared.settings import Settings
 
@@ -29,6 +30,7 @@ FILE_BYTES_MAX = 128_000_000
 DEFAULT_CALL_SECONDS = EXECUTION_SECONDS_MAX + 60.0
 
 _log = logging.getLogger(__name__)
+_Answer = TypeVar("_Answer")
 
 
 def session_identifier(caller: str, session_id: str) -> str:
@@ -47,7 +49,8 @@ class Session:
     As a context manager it ends the session and closes what is its own.
 
     Args:
-        pool_management_endpoint: of the session pool.
+        pool_management_endpoint: of the session pool, or of several with commas between them. Where the pool of a new
+            session is full or cannot be reached, its first call gives it another `session_id`, in another pool.
         credential: any azure-identity credential; None for the process's managed identity or sign-in.
         session_id: goes on in an earlier session; None for a new one.
         caller: whose session it is; two callers with one session_id have two sessions.
@@ -72,14 +75,16 @@ class Session:
         execution_timeout_seconds: int = Settings.execution_timeout_seconds,
         deadline: Deadline | None = None,
     ) -> None:
-        self._own_pool: SessionPool | None = None
+        self._own_pools: SessionPools | None = None
         if credential is None:
-            self._pool = process_pool(pool_management_endpoint, api_version, client_id)
+            self._pools = process_pools(pool_management_endpoint, api_version, client_id)
         else:
             tokens = BearerTokens(POOL_SCOPE, credential=credential)
-            self._pool = SessionPool(pool_management_endpoint, tokens=tokens, api_version=api_version)
-            self._own_pool = self._pool
+            self._pools = SessionPools(pool_management_endpoint, tokens=tokens, api_version=api_version)
+            self._own_pools = self._pools
         self.session_id = session_id or uuid.uuid4().hex
+        # While it is still that one, nobody has been told it and nothing is in the session.
+        self._minted_id = "" if session_id else self.session_id
         self._caller = caller
         self._api_version = api_version
         self._timeout_seconds = execution_timeout_seconds
@@ -101,7 +106,7 @@ class Session:
             PoolError: the pool failed or refused.
             IdentityError: no token could be had.
         """
-        execution = self._execute(code, self._begin(), operation_id)
+        execution = self._placed(lambda: self._execute(code, self._begin(), operation_id))
         self._notice_loss(execution)
         self._losses.code_has_run()
         return execution
@@ -213,7 +218,7 @@ class Session:
         check_file_name(name)
         if len(content) > FILE_BYTES_MAX:
             raise errors.PoolLimitExceeded
-        return self._pool.upload(self._identifier, name, content, deadline=self._begin())
+        return self._placed(lambda: self._pool.upload(self._identifier, name, content, deadline=self._begin()))
 
     def list_files(self, *, deadline: Deadline | None = None) -> list[SessionFile]:
         """The files below /mnt/data; asking starts the session where there is none.
@@ -221,7 +226,8 @@ class Session:
         Args:
             deadline: instead of the session's own.
         """
-        return self._pool.list_files(self._identifier, deadline=deadline or self._bound())
+        bound = deadline or self._bound()
+        return self._placed(lambda: self._pool.list_files(self._identifier, deadline=bound))
 
     def download_file(
         self, path: str, *, deadline: Deadline | None = None, limit_bytes: int = REPLY_BYTES_MAX
@@ -270,8 +276,8 @@ class Session:
 
     def close(self) -> None:
         """Closes the connections that a credential of its own has brought; the process's own stay open."""
-        if self._own_pool is not None:
-            self._own_pool.close()
+        if self._own_pools is not None:
+            self._own_pools.close()
 
     def __enter__(self) -> Self:
         return self
@@ -292,6 +298,29 @@ class Session:
     @property
     def _identifier(self) -> str:
         return session_identifier(self._caller, self.session_id)
+
+    @property
+    def _pool(self) -> SessionPool:
+        return self._pools.of(self._identifier)
+
+    def _placed(self, call: Callable[[], _Answer]) -> _Answer:
+        """What a call gives that may be the session's first.
+
+        Where the pool of a new session has no room, another `session_id` leads to another pool: no state but the
+        `session_id` is needed to find the session again.
+        """
+        is_new, self._minted_id = self.session_id == self._minted_id, ""
+        tried = {self._pool}
+        while True:
+            try:
+                return call()
+            except (errors.PoolFull, errors.PoolUnreachable, errors.PoolUnavailable) as error:
+                if not is_new or len(tried) == len(self._pools):
+                    raise
+                _log.warning("A new session goes to another pool: %s", error.code)
+                while self._pool in tried:
+                    self.session_id = uuid.uuid4().hex
+                tried.add(self._pool)
 
     def _bound(self) -> Deadline:
         return self._deadline or Deadline.after(DEFAULT_CALL_SECONDS)

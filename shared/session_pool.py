@@ -11,13 +11,12 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
-from shared import errors, session_wire
+from shared import errors, session_wire, telemetry_chats
 from shared.deadline import Deadline
-from shared.identity import POOL_SCOPE, BearerTokens, is_safe_address, process_tokens
+from shared.identity import BearerTokens, is_safe_address
 from shared.pool_transport import REPLY_BYTES_MAX, PoolTransport, Reply, refused_in_time
 from shared.session_wire import Execution, SessionFile
 
@@ -52,7 +51,7 @@ class SessionPool:
         api_version: str = session_wire.DEFAULT_API_VERSION,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._endpoint = _checked_endpoint(endpoint)
+        self._endpoint = checked_endpoint(endpoint)
         session_wire.check_api_version(api_version)
         self._api_version = api_version
         self._sleep = sleep
@@ -81,6 +80,19 @@ class SessionPool:
             PoolOutcomeUnknown: no answer came, or a failure's; the code may have run.
             PoolError: the pool failed or refused.
         """
+        operation_id = operation_id or str(uuid.uuid4())
+        with telemetry_chats.execution(identifier, operation_id, code) as telling:
+            execution = self._execute(identifier, code, timeout_seconds, deadline, operation_id)
+            telling.ended(
+                succeeded=execution.succeeded,
+                new_session=execution.new_allocation,
+                output=execution.stdout + execution.stderr,
+            )
+            return execution
+
+    def _execute(
+        self, identifier: str, code: str, timeout_seconds: float, deadline: Deadline, operation_id: str
+    ) -> Execution:
         limit = deadline.clamp(min(timeout_seconds, session_wire.EXECUTION_SECONDS_MAX))
         # The service's own word on a timeout has to arrive before the deadline.
         seconds = max(1, math.floor(min(limit, deadline.remaining() - ANSWER_SECONDS)))
@@ -93,7 +105,7 @@ class SessionPool:
             limit + ALLOCATION_SECONDS,
             repeatable=False,
             json=body,
-            headers={"operation-id": operation_id or str(uuid.uuid4())},
+            headers={"operation-id": operation_id},
         )
         if reply.status_code >= 500 and not refused_in_time(reply):
             raise errors.PoolOutcomeUnknown(f"The session pool answered {reply.status_code}: the code may have run.")
@@ -279,21 +291,16 @@ class SessionPool:
         return url
 
 
-@lru_cache(maxsize=16)
-def process_pool(endpoint: str, api_version: str, client_id: str) -> SessionPool:
-    """The process's client of a pool, with its connections, for the process's identity.
+def checked_endpoint(endpoint: str) -> str:
+    """A management endpoint without what is not its own: blanks around it and slashes at its end.
 
     Raises:
-        SettingError: the endpoint or the version is not of its form.
+        SettingError: it is not an https URL, or http on this machine.
     """
-    return SessionPool(endpoint, tokens=process_tokens(POOL_SCOPE, client_id), api_version=api_version)
-
-
-def _checked_endpoint(endpoint: str) -> str:
     if not is_safe_address(endpoint.strip()):
         raise errors.SettingError(
             "POOL_MANAGEMENT_ENDPOINT",
-            "POOL_MANAGEMENT_ENDPOINT is missing or not an https URL (http is for this machine only).",
+            "POOL_MANAGEMENT_ENDPOINT is missing, or names what is not an https URL (http is for this machine only).",
         )
     return re.sub(r"/+$", "", endpoint.strip())
 

@@ -36,7 +36,7 @@ class Settings:
 
     pool_management_endpoint: str = _setting(
         "",
-        "Required. Management endpoint of the session pool.",
+        "Required. Management endpoint of the session pool, or of several with commas between them (docs/scale.md).",
         "https://<region>.dynamicsessions.io/subscriptions/<id>/resourceGroups/<group>/sessionPools/<pool>",
     )
     session_pool_api_version: str = _setting(

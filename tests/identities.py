@@ -9,14 +9,14 @@ import pytest
 
 from local.identity import Identity, create_app
 from shared import identity
-from shared.session_pool import process_pool
+from shared.session_pools import process_pools
 from tests.served import served
 
 
 @contextmanager
 def local_identity() -> Iterator[None]:
     """The process's credential asks a local endpoint meanwhile."""
-    caches = (identity.process_tokens, identity.process_credential, process_pool)
+    caches = (identity.process_tokens, identity.process_credential, process_pools)
     with served(create_app(Identity("header"))) as url, pytest.MonkeyPatch.context() as patch:
         patch.setenv("IDENTITY_ENDPOINT", f"{url}/msi/token")
         patch.setenv("IDENTITY_HEADER", "header")

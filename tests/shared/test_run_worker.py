@@ -29,6 +29,7 @@ from shared.run_store import RunStore
 from shared.run_worker import carry_out, fail_poisoned
 from shared.runs import Callback, Run, owner_of
 from shared.session import session_identifier
+from shared.session_pools import endpoints_of, place_of
 from shared.settings import Settings
 from shared.storage import CONTAINER, Storage
 from tests.identities import local_identity
@@ -420,6 +421,21 @@ def test_a_service_that_is_away_is_tried_in_later_deliveries(setting: str, scene
         scene.settings = there
         run = scene.carry_out(run_id)
     assert (run.status, run.attempts, scene.pool.executed) == ("completed", 2, ["print(42)"])
+
+
+def test_a_run_waits_for_the_pool_that_its_session_id_leads_to(scene_of: SceneFactory) -> None:
+    with scene_of() as scene:
+        away = "http://127.0.0.1:9"
+        setting = f"{away},{scene.settings.pool_management_endpoint}"
+        ids = (f"session-{number}" for number in range(1000))
+        session_id = next(one for one in ids if place_of(session_identifier("", one), endpoints_of(setting)) == away)
+        scene.settings = replace(scene.settings, pool_management_endpoint=setting)
+        # It was told when the run was posted, so that it stays although it is new.
+        run_id = scene.add(session_id=session_id, session_is_new=True)
+        with pytest.raises(errors.PoolUnreachable):
+            scene.carry_out(run_id)
+        assert (scene.run(run_id).status, scene.run(run_id).session_id) == ("running", session_id)
+    assert scene.pool.asked() == []
 
 
 def test_a_run_that_was_begun_five_times_in_vain_is_not_begun_again(scene_of: SceneFactory) -> None:
