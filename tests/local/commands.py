@@ -21,7 +21,7 @@ needs_azurite = pytest.mark.skipif(bool(NO_AZURITE) and not os.environ.get("CI")
 
 
 @contextmanager
-def up(folder: Path, *, tools: Path | None = None, **variables: str) -> Iterator[subprocess.Popen[str]]:
+def up(folder: Path, *arguments: str, tools: Path | None = None, **variables: str) -> Iterator[subprocess.Popen[str]]:
     """`up` on a free port. Core Tools of the machine are not on its PATH; `tools` is, if given."""
     paths = [path for path in os.environ["PATH"].split(os.pathsep) if not (Path(path) / "func").exists()]
     with (folder / "err").open("w") as err:
@@ -29,6 +29,7 @@ def up(folder: Path, *, tools: Path | None = None, **variables: str) -> Iterator
             [
                 *(sys.executable, "-m", "local", "up", "--port", "0"),
                 *("--state-file", str(folder / "stack.json"), "--storage", str(folder / "storage")),
+                *arguments,
             ],
             cwd=ROOT,
             env={**os.environ, "PATH": os.pathsep.join([*([str(tools)] if tools else []), *paths]), **variables},

@@ -203,6 +203,27 @@ def test_run_needs_storage(tmp_path: Path) -> None:
     assert "A run needs storage. The storage emulator Azurite needs Node.js with npm" in ran.stderr
 
 
+def test_up_with_two_pools_shows_both_and_leaves_neither(tmp_path: Path) -> None:
+    with up(tmp_path, "--pools", "2") as process:
+        printed = announcement(process)
+        ran = ask(tmp_path, "What is 6 * 7?")
+        assert ran.returncode == 0, ran.stderr
+        pids = descendants(process.pid)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(BOUND_SECONDS) == 0
+    pools = [line.split()[-1] for line in printed.splitlines() if line.strip().startswith("session pool")]
+    assert len(set(pools)) == 2
+    assert all_gone(pids)
+
+
+def test_up_has_no_local_pools_beside_those_that_are_configured(tmp_path: Path) -> None:
+    with up(tmp_path, "--pools", "2", POOL_MANAGEMENT_ENDPOINT="https://pool.example") as process:
+        assert process.wait(BOUND_SECONDS) == 2
+    told = (tmp_path / "err").read_text()
+    assert "POOL_MANAGEMENT_ENDPOINT names the pools to use" in told
+    assert "pool.example" not in told
+
+
 def test_up_without_storage_says_what_is_missing(tmp_path: Path) -> None:
     with up(tmp_path, PATH=str(tmp_path)) as process:
         printed = announcement(process)
