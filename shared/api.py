@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, TypeVar
 
-from shared import VERSION
+from shared import VERSION, telemetry
 from shared.chat_reply import encoded, outcome_body, problem_body
 from shared.deadline import Deadline
 from shared.errors import ServiceError, SettingError
@@ -65,7 +65,8 @@ def health(request: Request) -> Reply:
 
 def chat(request: Request) -> Reply:
     """Answers one task: `POST` with JSON, or the tutorial's `GET ?message=`."""
-    return answered(lambda: _chat(request))
+    with telemetry.caller(request.headers):
+        return answered(lambda: _chat(request))
 
 
 def _chat(request: Request) -> Reply:
@@ -150,9 +151,11 @@ _Answer = TypeVar("_Answer")
 
 def answered(handler: Callable[[], _Answer]) -> _Answer | Reply:
     """What the handler returns, or the problem that it ran into: no error gets past here."""
+    telemetry.start()
     try:
         return handler()
     except ServiceError as error:
+        telemetry.failure(error.code)
         if error.status >= 500:
             _log.warning("%s: %s", error.code, error.detail)
         return problem(error)
@@ -160,6 +163,7 @@ def answered(handler: Callable[[], _Answer]) -> _Answer | Reply:
         # The words of an unforeseen error may hold anything, so the log gets its type and place only.
         place = "".join(traceback.format_tb(error.__traceback__))
         _log.error("Unforeseen %s\n%s", type(error).__name__, place)
+        telemetry.failure(ServiceError.code)
         return problem(ServiceError("An unforeseen error ended the request."))
 
 

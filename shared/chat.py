@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from shared import agents, chat_recovery, errors, harvest, model
+from shared import agents, chat_recovery, errors, harvest, model, telemetry_chats
 from shared.aca_sessions_executor import ACASessionsExecutor
 from shared.chat_log import COMPLETED, DEADLINE, TURN_LIMIT, ChatAbandoned, ChatEnded, ChatLog, Observer
 from shared.chat_recovery import Earlier
@@ -17,6 +17,7 @@ from shared.deadline import Deadline
 from shared.errors import DeadlineReached
 from shared.harvest import Harvest
 from shared.pictures import PictureRoom
+from shared.session import session_identifier
 from shared.session_wire import SessionFile
 from shared.settings import Settings
 from shared.steps import Step, Usage
@@ -103,7 +104,11 @@ def run_chat(
         ModelError: the model failed or refused.
         ChatAbandoned: the observer raised it.
     """
-    return _Chat(task, settings, deadline, observer or Observer(), earlier or Earlier()).carry_out()
+    session = session_identifier(task.caller, task.session_id) if task.session_id else ""
+    with telemetry_chats.chat(agents.WRITER, task.message, session=session, run_id=task.run_id) as telling:
+        outcome = _Chat(task, settings, deadline, observer or Observer(), earlier or Earlier()).carry_out()
+        telling.ended(outcome.status, outcome.result)
+        return outcome
 
 
 class _Chat:

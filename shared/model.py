@@ -20,7 +20,7 @@ from typing import Any
 
 import httpx
 
-from shared import errors, retry
+from shared import errors, retry, telemetry_chats
 from shared.deadline import Deadline
 from shared.errors import SettingError
 from shared.identity import MODEL_SCOPE, BearerTokens, is_safe_address, is_web_address, process_tokens
@@ -40,11 +40,13 @@ class ModelChoice:
         setting: the name of the setting that it comes from.
         entries: AutoGen's config list, without HTTP client.
         uses_identity: requests are signed by the app's identity.
+        provider: as telemetry calls it.
     """
 
     setting: str
     entries: tuple[Mapping[str, Any], ...] = field(repr=False)
     uses_identity: bool = False
+    provider: str = "openai"
 
 
 def choose(settings: Settings) -> ModelChoice:
@@ -78,7 +80,7 @@ def llm_config(settings: Settings, deadline: Deadline) -> dict[str, Any]:
     """
     choice = choose(settings)
     tokens = process_tokens(MODEL_SCOPE, settings.azure_client_id) if choice.uses_identity else None
-    client = ChatHttpClient(_process_client(), deadline, tokens)
+    client = ChatHttpClient(_process_client(), deadline, tokens, provider=choice.provider)
     entries = [
         {**entry, "http_client": client} if entry.get("api_type", "openai") in _OUR_CLIENT_TYPES else {**entry}
         for entry in choice.entries
@@ -94,6 +96,7 @@ class ChatHttpClient(httpx.Client):
         deadline: of the chat.
         tokens: sign the requests; None leaves the key that the library has set.
         sleep: waits between attempts, in seconds.
+        provider: as telemetry calls it.
     """
 
     def __init__(
@@ -102,6 +105,8 @@ class ChatHttpClient(httpx.Client):
         deadline: Deadline,
         tokens: BearerTokens | None,
         sleep: Callable[[float], None] = time.sleep,
+        *,
+        provider: str = "openai",
     ) -> None:
         # Requests are built here and sent there: this client needs no connections of its own.
         super().__init__(transport=httpx.MockTransport(client.send))
@@ -109,6 +114,7 @@ class ChatHttpClient(httpx.Client):
         self._deadline = deadline
         self._tokens = tokens
         self._sleep = sleep
+        self._provider = provider
 
     def __deepcopy__(self, memo: object) -> ChatHttpClient:
         """AutoGen copies its configuration deeply; the client stays one."""
@@ -126,6 +132,19 @@ class ChatHttpClient(httpx.Client):
             ModelRefused: what answers is no model server.
             httpx.HTTPError: no answer came.
         """
+        with telemetry_chats.model_call(self._provider, request.content) as telling:
+            try:
+                response = self._attempts(request, options)
+            except httpx.HTTPError:
+                telling.failed(errors.ModelUnreachable.code)
+                raise
+            if response.is_success:
+                telling.answered(response.content)
+            else:
+                telling.failed(_refusal(response.status_code).code)
+            return response
+
+    def _attempts(self, request: httpx.Request, options: Mapping[str, Any]) -> httpx.Response:
         attempt = 0
         while True:
             attempt += 1
@@ -216,19 +235,19 @@ def model_error(error: BaseException) -> errors.ServiceError | None:
         if isinstance(cause, errors.ServiceError):
             return cause
         cause = cause.__cause__
-    kinds: tuple[tuple[tuple[type[BaseException], ...], type[errors.ModelError]], ...] = (
-        ((openai.AuthenticationError, openai.PermissionDeniedError), errors.ModelUnauthorized),
-        ((openai.RateLimitError, openai.InternalServerError), errors.ModelBusy),
-        ((openai.APIConnectionError, TimeoutError, httpx.HTTPError), errors.ModelUnreachable),
-        ((openai.APIStatusError,), errors.ModelRefused),
-        ((openai.APIError,), errors.ModelError),
-    )
-    for types, kind in kinds:
-        if isinstance(error, types):
-            status = f" It answered {error.status_code}." if isinstance(error, openai.APIStatusError) else ""
-            headers = error.response.headers if isinstance(error, openai.APIStatusError) else {}
-            return kind(f"{kind.title}.{status}", retry_after_seconds=retry.retry_after(headers))
-    return None
+    if isinstance(error, openai.APIStatusError):
+        kind = _refusal(error.status_code)
+        seconds = retry.retry_after(error.response.headers)
+        return kind(f"{kind.title}. It answered {error.status_code}.", retry_after_seconds=seconds)
+    if isinstance(error, (openai.APIConnectionError, TimeoutError, httpx.HTTPError)):
+        return errors.ModelUnreachable()
+    return errors.ModelError() if isinstance(error, openai.APIError) else None
+
+
+def _refusal(status: int) -> type[errors.ModelError]:
+    if status in (401, 403):
+        return errors.ModelUnauthorized
+    return errors.ModelBusy if status == 429 or status >= 500 else errors.ModelRefused
 
 
 @lru_cache(maxsize=1)
@@ -254,7 +273,8 @@ def _from_config_list(text: str) -> ModelChoice:
         _check_key(name, entry.get("api_key"))
         if not is_web_address(str(entry.get("base_url") or "https://api.openai.com")):
             raise SettingError(name, f"A base_url in {name} is not an http or https URL.")
-    return ModelChoice(name, tuple(entries))
+    azure = any(entry.get("api_type") == "azure" for entry in entries)
+    return ModelChoice(name, tuple(entries), provider="azure.ai.openai" if azure else "openai")
 
 
 def _check_key(name: str, key: object) -> None:
@@ -276,7 +296,8 @@ def _from_azure(settings: Settings) -> ModelChoice:
         "base_url": f"{settings.azure_openai_endpoint.rstrip('/')}/openai/v1/",
         "api_key": settings.azure_openai_api_key or _IDENTITY_KEY,
     }
-    return ModelChoice(name, (entry,), uses_identity=not settings.azure_openai_api_key)
+    by_identity = not settings.azure_openai_api_key
+    return ModelChoice(name, (entry,), uses_identity=by_identity, provider="azure.ai.openai")
 
 
 def _from_openai(settings: Settings) -> ModelChoice:

@@ -11,7 +11,7 @@ from typing import Any
 import requests
 import urllib3
 
-from shared import VERSION, errors, retry
+from shared import VERSION, errors, retry, telemetry
 from shared.deadline import Deadline
 from shared.identity import BearerTokens
 
@@ -101,6 +101,8 @@ class PoolTransport:
                 if pause is None:
                     raise
             else:
+                if reply.status_code == 429:
+                    telemetry.pool_full()
                 pause = retry.pause(attempt, reply.headers, deadline) if _may_repeat(reply, repeatable) else None
                 if pause is None:
                     return reply
@@ -149,6 +151,8 @@ class _Outgoing(requests.auth.AuthBase):
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         request.headers["Authorization"] = f"Bearer {self._token}"
+        if traceparent := telemetry.traceparent():
+            request.headers["traceparent"] = traceparent
         if isinstance(request.body, bytes):
             request.body = _Body(request.body, self)  # type: ignore[assignment]  # anything sized and iterable will do
         else:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from shared import telemetry
 from shared.api import Reply, Request, answered, caller_of, json_reply
 from shared.errors import InvalidRequest, RunNotFound
 from shared.query_parameters import flag, number
@@ -44,7 +45,8 @@ def create(request: Request, store: RunStore | None = None) -> Reply:
         request: `POST /api/runs`.
         store: of the runs; None for the process's own.
     """
-    return answered(lambda: _Call.of(request, store).create())
+    with telemetry.caller(request.headers):
+        return answered(lambda: _Call.of(request, store).create())
 
 
 async def get(request: Request, store: RunStore | None = None, *, clock: Callable[[], float] = time.monotonic) -> Reply:
@@ -132,7 +134,7 @@ class _Call:
 
             check_url(asked.callback_url, self.settings)
         key = request_key(self.request.headers)
-        run, _ = self.store.create(
+        run, is_new = self.store.create(
             self._new_run(asked, files),
             files,
             IdempotencyKey(key, asked.fingerprint()) if key else None,
@@ -141,6 +143,8 @@ class _Call:
             # Also for a repetition: the first post may have ended between record and queue, and a second message
             # does no harm, because the worker takes a lease.
             self.store.enqueue(run.run_id)
+        if is_new:
+            telemetry.run_is(run.status)
         body = accepted_body(run, self.links)
         # A Logic App would poll a Location although it waits for its callback.
         return json_reply(200, body, _FRESH) if asked.callback_url is not None else self._going_on(run, body)
@@ -164,6 +168,7 @@ class _Call:
             files=tuple(files),
             callback=Callback(asked.callback_url) if asked.callback_url is not None else None,
             token_hash=token_hash(self.links.token(run_id)),
+            traceparent=telemetry.traceparent(),
         )
 
     def cancel(self) -> Reply:

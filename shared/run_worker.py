@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from shared import callbacks
+from shared import callbacks, telemetry
 from shared.chat import ChatTask, run_chat
 from shared.chat_log import CANCELLED, ChatAbandoned
 from shared.chat_reply import encoded, outcome_body, problem_body, step_body
@@ -35,6 +36,7 @@ from shared.runs import FAILED, Callback, Run
 from shared.session import Session
 from shared.settings import Settings
 from shared.steps import Step, Usage
+from shared.telemetry_names import ATTEMPT, RUN_STATUS
 
 if TYPE_CHECKING:
     from shared.run_lease import Lease
@@ -81,8 +83,8 @@ def carry_out(
     if stored is None or _is_done(stored.run):
         return
     try:
-        with store.lease(run_id) as lease:
-            _Work(stored, store, settings, lease, deliver).carry_out(clock)
+        with store.lease(run_id) as lease, _Work(stored, store, settings, lease, deliver).told(clock()) as work:
+            work.carry_out(clock)
     except (RunBusy, ChatAbandoned):
         # Whoever has the run now may be gone before its end.
         store.enqueue(run_id, BUSY_SECONDS)
@@ -104,8 +106,8 @@ def fail_poisoned(run_id: str, store: RunStore, settings: Settings, *, deliver: 
     if stored is None or stored.run.is_ended:
         return
     try:
-        with store.lease(run_id) as lease:
-            _Work(stored, store, settings, lease, deliver).give_up()
+        with store.lease(run_id) as lease, _Work(stored, store, settings, lease, deliver).told(time.time()) as work:
+            work.give_up()
     except (RunBusy, ChatAbandoned):
         # It has a message of its own.
         return
@@ -123,6 +125,19 @@ class _Work(HeldRun):
         self._settings = settings
         self._deliver = deliver
         self._reply: bytes | None = None
+
+    @contextmanager
+    def told(self, now: float) -> Iterator[_Work]:
+        """Tells of this delivery, from its beginning to its end."""
+        run = self.run
+        waited = None if run.attempts or run.is_ended else now - run.created_at
+        with telemetry.run(run.run_id, parent=run.traceparent, waited_seconds=waited) as told:
+            try:
+                yield self
+            finally:
+                told |= {RUN_STATUS: self.run.status, ATTEMPT: self.attempt}
+                if self.run.is_ended and not run.is_ended:
+                    telemetry.run_is(self.run.status)
 
     def carry_out(self, clock: Callable[[], float]) -> None:
         """Brings the run to its end, from wherever it is."""
@@ -203,6 +218,7 @@ class _Work(HeldRun):
 
     def _fail(self, error: ServiceError) -> None:
         _log.warning("A run failed: %s: %s", error.code, error.detail)
+        telemetry.failure(error.code)
         self.save(lambda run: replace(run, status=FAILED, pending="", problem=problem_body(error)))
 
     def _call_back(self) -> None:

@@ -63,6 +63,7 @@ class Run:
         problem: problem details of a run that failed.
         callback: None where the reply is fetched.
         token_hash: SHA-256 of the run's own token, in hexadecimal.
+        traceparent: of the post, in the form of W3C's trace context; empty where nothing is measured.
     """
 
     run_id: str
@@ -86,6 +87,7 @@ class Run:
     pending: str = ""
     problem: Mapping[str, Any] | None = None
     callback: Callback | None = None
+    traceparent: str = ""
 
     @property
     def is_ended(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shared import execution_text
+from shared import execution_text, telemetry
 from shared.session_wire import Execution
 
 
@@ -40,6 +40,8 @@ class SessionLosses:
         """
         words = self._meaning if meaning is None else meaning
         self._meaning = ""
+        if words:
+            telemetry.session_lost()
         self.add(words)
 
     def add(self, text: str) -> None:
