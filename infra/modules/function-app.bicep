@@ -132,7 +132,7 @@ resource app 'Microsoft.Web/sites@2025-05-01' = {
       scaleAndConcurrency: {
         instanceMemoryMB: instanceMemoryMB
         maximumInstanceCount: maximumInstanceCount
-        alwaysReady: alwaysReadyInstances == 0 ? [] : [
+        alwaysReady: (alwaysReadyInstances == 0) ? [] : [
           {
             name: 'http'
             instanceCount: alwaysReadyInstances
