@@ -47,17 +47,14 @@ class Sink:
     on = False
     content = False
 
-    def span(
-        self, name: str, told: Told, *, client: bool = False, parent: str | None = None
-    ) -> AbstractContextManager[None]:
+    def span(self, name: str, told: Told, *, client: bool = False, parent: str = "") -> AbstractContextManager[None]:
         """A span around the block.
 
         Args:
             name: of the span.
             told: its attributes, as they are in the end; with `error.type` it has failed.
             client: it is a call of another service.
-            parent: a traceparent, or empty for a trace of its own; None for a child of the current span, which is
-                linked otherwise.
+            parent: a traceparent in place of the current span, which is linked then.
         """
         return nullcontext()
 

@@ -64,15 +64,15 @@ class OpenTelemetry(Sink):
         }
 
     @contextmanager
-    def span(self, name: str, told: Told, *, client: bool = False, parent: str | None = None) -> Iterator[None]:
+    def span(self, name: str, told: Told, *, client: bool = False, parent: str = "") -> Iterator[None]:
         """As told in `Sink`."""
         here = trace.get_current_span().get_span_context()
         with self._tracer.start_as_current_span(
             name,
-            None if parent is None else _W3C.extract({"traceparent": parent}),
+            _W3C.extract({"traceparent": parent}) if parent else None,
             SpanKind.CLIENT if client else SpanKind.INTERNAL,
             dict(told),
-            [] if parent is None or not here.is_valid else [Link(here)],
+            [Link(here)] if parent and here.is_valid else [],
             # An exception's own words may hold anything.
             record_exception=False,
             set_status_on_exception=False,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from local.model import create_app as model_app
 from shared import api, settings
 from shared.session import session_identifier
 from shared.telemetry import digest
-from tests.heard import Heard, heard
+from tests.heard import heard
 from tests.identities import local_identity
 from tests.scripted_pool import Script, ended, identifiers, listing, scripted_pool
 from tests.scripted_server import Answer, Received, ScriptedServer
@@ -169,6 +169,14 @@ def test_a_pool_that_fails_is_told_by_its_code(answer: Answer, code: str) -> Non
     assert told.count("gen_ai.client.operation.duration", error_type=code) == 2
 
 
+def test_an_execution_that_the_deadline_cuts_off_is_told_as_such() -> None:
+    with heard() as told, place(POST_executions=Answer(silent=True)) as here:
+        assert json.loads(here.ask(deadline_seconds=1).body)["status"] == "deadline"
+    assert attributes(told.span(PYTHON))["aca.error.code"] == "deadline"
+    assert attributes(told.span(AGENT))["aca.chat.status"] == "deadline"
+    assert told.span(AGENT).status.status_code is StatusCode.UNSET
+
+
 def test_a_full_pool_is_told_also_where_the_next_attempt_finds_room() -> None:
     full = Answer(429, b"{}", {"Retry-After": "0"})
     with heard() as told, place(POST_executions=[full, ended("1")]) as here:
@@ -201,7 +209,7 @@ def test_a_model_that_fails_is_told_by_its_code(status: int, code: str) -> None:
     assert attributes(told.span(AGENT))["aca.error.code"] == code
 
 
-def test_a_model_that_is_not_there_is_told_by_its_code(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_is_not_there_is_told_by_its_code() -> None:
     with heard() as told, place() as here, pytest.MonkeyPatch.context() as patch:
         patch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
         settings.current.cache_clear()
@@ -289,7 +297,7 @@ def test_chats_at_once_do_not_mix() -> None:
 
 
 def test_without_a_callers_trace_each_chat_has_its_own() -> None:
-    with heard() as told, place([CODE, END] * 2) as here:
+    with heard() as told, place([CODE, END] * 2):
         for _ in range(2):
             body = json.dumps({"message": "x"}).encode()
             api.chat(api.Request("POST", {"content-type": "application/json"}, {}, body))
@@ -297,7 +305,7 @@ def test_without_a_callers_trace_each_chat_has_its_own() -> None:
 
 
 def test_a_malformed_traceparent_is_no_harm() -> None:
-    with heard() as told, place() as here:
+    with heard() as told, place():
         body = json.dumps({"message": "x"}).encode()
         headers = {"content-type": "application/json", "traceparent": "planted-header"}
         assert api.chat(api.Request("POST", headers, {}, body)).status == 200

@@ -1,0 +1,254 @@
+"""When telemetry begins, what it costs where it is off, and what is heard of runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.trace import StatusCode
+
+from local.model import create_app as model_app
+from shared import run_api, run_triggers, run_worker, settings
+from shared.api import Request
+from shared.run_store import RunStore
+from shared.runs import Callback, Run
+from shared.settings import Settings
+from tests.heard import heard
+from tests.identities import local_identity
+from tests.kept_runs import new_run
+from tests.memory_storage import MemoryStorage
+from tests.scripted_pool import Script, ended, identifiers, listing, scripted_pool
+from tests.scripted_server import Answer
+from tests.served import served
+
+ROOT = Path(__file__).parents[2]
+TRACE, POST = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+CODE = "```python\nprint('planted-code')\n```"
+END = "planted-answer\n\nTERMINATE"
+CALLBACK = "https://a.logic.azure.com/?sig=planted-signature"
+
+
+def python(code: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """What another interpreter does, in the project's folder."""
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+
+
+ASKED = (
+    "import sys, function_app, shared.chat, shared.run_worker, shared.run_store\n"
+    "from shared import api\n"
+    "from autogen import ConversableAgent\n"
+    "request = api.Request('POST', {'content-type': 'application/json'}, {}, b'{\"message\": \"x\"}')\n"
+    "print(api.chat(request).status)\n"
+    "print([name for name in sys.modules if name.startswith(('opentelemetry', 'azure.monitor'))])"
+)
+
+
+def test_without_a_connection_string_nothing_of_it_is_loaded() -> None:
+    assert python(ASKED).stdout.split("\n")[:2] == ["500", "[]"]
+
+
+@pytest.mark.parametrize("before", ["", "sys.modules['azure.monitor.opentelemetry'] = None\n"])
+def test_where_it_cannot_start_the_app_goes_on_and_the_log_says_what_to_do(before: str) -> None:
+    done = python("import sys\n" + before + ASKED, APPLICATIONINSIGHTS_CONNECTION_STRING="planted-nonsense")
+    assert done.stdout.startswith("500\n")
+    assert done.stderr.count("Telemetry could not be started") == 1
+    assert "check APPLICATIONINSIGHTS_CONNECTION_STRING" in done.stderr
+    assert "planted-nonsense" not in done.stderr
+
+
+def test_it_starts_once_however_many_requests_come_at_once() -> None:
+    code = (
+        "import threading, types, sys\n"
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "from shared import telemetry\n"
+        "started, together = [], threading.Barrier(4)\n"
+        "def azure_sink(settings):\n"
+        "    started.append(settings)\n"
+        "    return telemetry.Sink()\n"
+        "sys.modules['shared.telemetry_azure'] = types.SimpleNamespace(azure_sink=azure_sink)\n"
+        "def request(_):\n"
+        "    together.wait(10)\n"
+        "    telemetry.start()\n"
+        "    return len(started)\n"
+        "with ThreadPoolExecutor(4) as pool:\n"
+        "    print(list(pool.map(request, range(4))), started[0].azure_client_id)"
+    )
+    done = python(code, APPLICATIONINSIGHTS_CONNECTION_STRING="InstrumentationKey=k", AZURE_CLIENT_ID="id")
+    assert done.stdout.strip() == "[1, 1, 1, 1] id"
+
+
+@dataclass
+class Runs:
+    """A store, and settings that lead to a model and a pool."""
+
+    store: RunStore
+    settings: Settings
+    identifiers: list[str]
+
+    def post(self, **fields: Any) -> str:
+        """A run that was asked for over HTTP, in the caller's trace; its id."""
+        return str(self.posted(**fields)["run_id"])
+
+    def posted(self, **fields: Any) -> dict[str, Any]:
+        """The reply to such a post."""
+        headers = {
+            "content-type": "application/json",
+            "host": "localhost",
+            "traceparent": f"00-{TRACE}-{POST}-01",
+        }
+        body = json.dumps({"message": "planted-message", **fields}).encode()
+        reply = run_api.create(Request("POST", headers, {}, body), self.store)
+        assert reply.status in (200, 202), reply.body
+        return dict(json.loads(reply.body))
+
+    def run(self, run_id: str) -> Run:
+        stored = self.store.load(run_id)
+        assert stored is not None
+        return stored.run
+
+
+@contextmanager
+def runs(replies: Sequence[str] = (CODE, END), **answers: Script) -> Iterator[Runs]:
+    own = {"POST_executions": ended("planted-output\n"), "GET_files": listing(), "GET_session": Answer()}
+    with (
+        local_identity(),
+        served(model_app(script=replies)) as model_url,
+        scripted_pool(**{**own, **answers}) as pool,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("POOL_MANAGEMENT_ENDPOINT", pool.url + "/pool")
+        patch.setenv("OPENAI_BASE_URL", f"{model_url}/v1")
+        patch.setenv("OPENAI_MODEL", "stand-in")
+        settings.current.cache_clear()
+        here = Runs(RunStore(MemoryStorage()), settings.current(), [])
+        yield here
+        here.identifiers += identifiers(pool)
+    settings.current.cache_clear()
+
+
+def attributes(span: ReadableSpan) -> dict[str, Any]:
+    return dict(span.attributes or {})
+
+
+def test_a_run_goes_on_in_the_trace_of_its_post() -> None:
+    with heard() as told, runs() as here:
+        run_id = here.post()
+        run_triggers.carry_out(run_id.encode(), here.store)
+    run, chat = told.spans[:2]
+    assert [span.name for span in told.spans][:2] == ["run", "invoke_agent CodeWriter"]
+    assert run.context is not None
+    assert f"{run.context.trace_id:032x}" == TRACE
+    assert run.parent is not None
+    assert f"{run.parent.span_id:016x}" == POST
+    assert chat.parent is not None
+    assert chat.parent.span_id == run.context.span_id
+    told_of_run = attributes(run)
+    assert 0 <= told_of_run.pop("aca.run.wait") < 60
+    assert told_of_run == {"aca.run.id": run_id, "aca.run.attempt": 1, "aca.run.status": "completed"}
+    assert {attributes(span)["aca.run.id"] for span in told.spans} == {run_id}
+
+
+def test_a_delivery_is_linked_to_what_the_host_tells_of_it() -> None:
+    with heard() as told, runs() as here:
+        run_id = here.post()
+        with told.tracers.get_tracer("host").start_as_current_span("invocation") as invocation:
+            run_triggers.carry_out(run_id.encode(), here.store)
+    assert [link.context for link in told.span("run").links] == [invocation.get_span_context()]
+
+
+def test_a_run_whose_post_was_in_no_trace_is_in_the_hosts() -> None:
+    with heard() as told, runs() as here:
+        run_id = here.post()
+        here.store.change(run_id, lambda run: replace(run, traceparent=""))
+        with told.tracers.get_tracer("host").start_as_current_span("invocation") as invocation:
+            run_triggers.carry_out(run_id.encode(), here.store)
+    assert told.span("run").parent == invocation.get_span_context()
+
+
+def test_runs_are_counted_when_they_are_queued_and_when_they_end() -> None:
+    with heard() as told, runs() as here:
+        run_triggers.carry_out(here.post().encode(), here.store)
+        here.post()
+    assert told.total("aca.runs", aca_run_status="queued") == 2
+    assert told.total("aca.runs", aca_run_status="completed") == 1
+    assert told.count("aca.run.wait") == 1
+
+
+def test_a_repeated_post_is_counted_once() -> None:
+    with heard() as told, runs() as here:
+        headers = {"content-type": "application/json", "host": "localhost", "idempotency-key": "k"}
+        for _ in range(2):
+            assert run_api.create(Request("POST", headers, {}, b'{"message": "x"}'), here.store).status == 202
+    assert told.total("aca.runs", aca_run_status="queued") == 1
+
+
+def test_a_run_that_fails_is_told_by_its_code() -> None:
+    with heard() as told, runs(POST_executions=Answer(403, b"{}")) as here:
+        run_id = here.post()
+        run_triggers.carry_out(run_id.encode(), here.store)
+    assert here.run(run_id).status == "failed"
+    assert attributes(told.span("run"))["aca.run.status"] == "failed"
+    assert told.total("aca.runs", aca_run_status="failed") == 1
+    assert told.total("aca.failures", error_type="pool_forbidden") == 1
+
+
+def test_a_delivery_that_has_to_be_repeated_says_why() -> None:
+    with heard() as told, runs(POST_executions=Answer(429, b"", {"Retry-After": "9999"})) as here:
+        run_id = here.post()
+        with pytest.raises(run_triggers.NotCarriedOut):
+            run_triggers.carry_out(run_id.encode(), here.store)
+    run = told.span("run")
+    assert (attributes(run)["aca.error.code"], attributes(run)["aca.run.status"]) == ("pool_full", "running")
+    assert run.status.status_code is StatusCode.ERROR
+    assert told.total("aca.runs", aca_run_status="failed") == 0
+
+
+def test_a_poisoned_run_is_told() -> None:
+    with heard() as told, runs() as here:
+        run_id = here.post()
+        run_triggers.fail_poisoned(run_id.encode(), here.store)
+    assert attributes(told.span("run"))["aca.run.status"] == "failed"
+    assert told.total("aca.failures", error_type="run_given_up") == 1
+
+
+def test_no_address_and_no_secret_of_a_run_is_told() -> None:
+    with heard() as told, runs() as here:
+        posted = here.posted(callback_url=CALLBACK, session_id="planted-session")
+        run_id, token = posted["run_id"], posted["status_url"].partition("token=")[2]
+        run = here.run(run_id)
+        here.store.change(run_id, lambda run: replace(run, caller="planted-caller"))
+        given_up = replace(run.callback or Callback(""), state="given_up", attempts=5)
+        run_worker.carry_out(run_id, here.store, here.settings, deliver=lambda *_: given_up)
+    assert run_id in told.text
+    secrets = ["planted", token, run.token_hash, *here.identifiers]
+    assert len(secrets) > 3
+    assert all(secrets)
+    assert [secret for secret in secrets if secret in told.text] == []
+
+
+def test_where_nothing_is_measured_a_record_names_no_trace() -> None:
+    with runs() as here:
+        assert here.run(here.post()).traceparent == ""
+
+
+def test_a_record_of_an_earlier_version_is_still_a_run() -> None:
+    row = json.loads(new_run(traceparent="x").to_json())
+    del row["traceparent"]
+    assert Run.from_json(json.dumps(row).encode()).traceparent == ""
