@@ -42,11 +42,12 @@ class Load:
     cooldown_seconds: float = _given(300, "seconds that an idle session is kept", "infra/main.bicep, the least")
     pool_sessions: float = _given(600, "sessions of one pool", "the service's maximum")
     http_concurrency: float = _given(32, "HTTP requests of one instance at once", "infra/main.bicep")
+    model_capacity: float = _given(50, "thousands of tokens a minute that the model gives", "infra/main.bicep")
     run_seconds: float = _given(120, "seconds of a run")
     run_concurrency: float = _given(32, "runs of one instance at once", "host.json, 16 + 16")
     instance_gb: float = _given(2, "memory of one instance in GB", "infra/main.bicep")
-    input_price: float = _given(0.40, "USD for a million tokens read", "gpt-4.1-mini, Global Standard")
-    output_price: float = _given(1.60, "USD for a million tokens written", "the same")
+    input_price: float = _given(0.75, "USD for a million tokens read", "gpt-5.4-mini, April 2026")
+    output_price: float = _given(4.50, "USD for a million tokens written", "the same")
     session_price: float = _given(0.03, "USD for a session, each hour begun", "April 2026")
     gb_second_price: float = _given(0.000026, "USD for a GB-second of Flex Consumption", "East US 2, September 2026")
     call_price: float = _given(0.40, "USD for a million invocations", "the same")
@@ -120,12 +121,12 @@ def units(load: Load) -> str:
 
     instance = mean_within(load.http_concurrency) / load.chat_seconds
     pool = mean_within(load.pool_sessions) / load.session_seconds * load.chats_per_session
-    quota = 1_000_000 / 60 / (load.input_tokens + load.output_tokens)
+    quota = load.model_capacity * 1000 / 60 / (load.input_tokens + load.output_tokens)
     runs = load.run_concurrency / load.run_seconds
     rows = [
         (f"an instance, {load.http_concurrency:g} requests at once", f"{instance:.3g} chats a second", instance),
         (f"a pool, {load.pool_sessions:g} sessions", f"{pool:.3g} chats a second", pool),
-        ("a million tokens a minute", f"{quota:.3g} chats a second", quota),
+        (f"a deployment, {load.model_capacity * 1000:,.0f} tokens a minute", f"{quota:.3g} chats a second", quota),
         (f"an instance, {load.run_concurrency:g} runs at once", f"{runs * 3600:,.0f} runs an hour", runs),
     ]
     return _table(("one of", "carries", "a day"), [(name, text, chats_a_day(rate)) for name, text, rate in rows])

@@ -17,6 +17,10 @@ from shared.settings import table
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = (ROOT / "docs" / "scale.md").read_text("utf-8")
+INFRASTRUCTURE = {
+    name: int(value)
+    for name, value in re.findall(r"^param (\w+) int = (\d+)$", (ROOT / "infra/main.bicep").read_text("utf-8"), re.M)
+}
 # The document speaks of these too.
 STATUSES = {"deadline", "turn_limit", "budget", "failed", "queued"}
 
@@ -92,6 +96,24 @@ def test_the_assumptions_are_those_of_the_project() -> None:
     measured = re.search(r"own overhead of a chat, median \| ([0-9.]+) ms", (ROOT / "docs/benchmarks.md").read_text())
     assert measured is not None
     assert load.overhead_seconds * 1000 == pytest.approx(float(measured[1]), abs=0.5)
+
+
+def test_the_assumptions_are_those_of_the_infrastructure() -> None:
+    load = Load()
+    assert load.http_concurrency == INFRASTRUCTURE["httpConcurrency"]
+    assert load.cooldown_seconds == INFRASTRUCTURE["poolCooldownSeconds"]
+    assert load.model_capacity == INFRASTRUCTURE["modelCapacity"]
+    assert load.instance_gb * 1024 == INFRASTRUCTURE["instanceMemoryMB"]
+    named = set(re.findall(r"`([a-z]+(?:[A-Z][a-zA-Z]+)+)`", DOCUMENT))
+    assert named - set(INFRASTRUCTURE) == {"batchSize", "newBatchThreshold"}
+
+
+def test_what_the_text_says_of_the_defaults_comes_out() -> None:
+    text = " ".join(DOCUMENT.split())
+    small = Load(pool_sessions=INFRASTRUCTURE["poolMaxSessions"])
+    for load, unit in ((Load(), "| a deployment"), (small, "| a pool"), (Load(), "| a pool")):
+        chats = float(cells(units(load), unit)[2].replace(",", ""))
+        assert f"{float(f'{chats:.2g}'):,.0f} chats a day" in text
 
 
 def test_codes_and_settings_of_the_document_exist() -> None:

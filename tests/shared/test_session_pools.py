@@ -125,12 +125,12 @@ class Scene:
 
     def session(self, session_id: str | None = None) -> Session:
         """A session whose place is the first pool."""
-        while True:
+        for _ in range(1 if session_id else 100):
             made = Session(self.setting, credential=Credential(), session_id=session_id)
             if self.place(made) == self.first.url:
                 return made
             made.close()
-            assert session_id is None
+        raise AssertionError("no session has its place in the first pool")
 
     def place(self, made: Session) -> str:
         """The address of the pool that has a session."""
