@@ -3,7 +3,7 @@
     python3 dev.py ask [--run] "What is the standard deviation of 4, 8, 15, 16, 23, 42?"
     python3 dev.py up
     python3 dev.py pool
-    python3 dev.py test [--classic | --clients] [arguments for pytest]
+    python3 dev.py test [--classic | --clients | --infra] [arguments for pytest]
     python3 dev.py check
 
 Standard library only. The packages go into `.venv` (the app, the local stack, the tests) and
@@ -11,7 +11,8 @@ Standard library only. The packages go into `.venv` (the app, the local stack, t
 Python version changes; where npm is installed, `up`, `ask --run` and `test` put the storage emulator into
 `.azurite`. `pool` runs the session pool alone, for clients of any kind. `test --classic` runs the application's
 tests on the package `autogen` instead of `pyautogen`, in `.venv-classic`; `test --clients` runs other people's
-clients of session pools on ours, each in an environment of its own.
+clients of session pools on ours, each in an environment of its own; `test --infra` checks what `azd up` would
+deploy, offline, in `.venv-infra`.
 """
 
 # No `from __future__ import annotations`: a Python too old for it must get as far as the sentence below.
@@ -51,6 +52,7 @@ TESTS = (*APP, "tests/requirements.txt")
 SESSION = ("local/session_pool/requirements.txt",)
 CLASSIC = ("pyautogen[openai]==0.9", "autogen[openai]==0.14.1")
 CLIENTS = "tests/clients"
+INFRA = "tests/infra"
 CLASSIC_TESTS = ("tests/shared", "tests/integration")
 # Most tests wait more than they compute. What a file's tests share is started once in the worker that has the file.
 PARALLEL = ("-n", str(min(8, 2 * (os.cpu_count() or 1))), "--dist", "loadfile")
@@ -112,10 +114,12 @@ def test(arguments: Sequence[str]) -> int:
     """Runs ruff, mypy and pytest; returns the exit code.
 
     Args:
-        arguments: for pytest; `--classic` among them runs only pytest, on the package `autogen`, and `--clients`
-            only the tests of other people's clients.
+        arguments: for pytest; `--classic` among them runs only pytest, on the package `autogen`, `--clients`
+            only the tests of other people's clients, and `--infra` only those of the infrastructure.
     """
     session = Environment(".venv-session", SESSION)
+    if "--infra" in arguments:
+        return test_infra([argument for argument in arguments if argument != "--infra"], session)
     if "--clients" in arguments:
         return test_clients([argument for argument in arguments if argument != "--clients"], session)
     rest = [argument for argument in arguments if argument != "--classic"]
@@ -149,6 +153,19 @@ def test_clients(arguments: Sequence[str], session: Environment) -> int:
         if code != 0:
             return code
     return 0
+
+
+def test_infra(arguments: Sequence[str], session: Environment) -> int:
+    """Runs the tests of the infrastructure in their own environment; returns the exit code.
+
+    Args:
+        arguments: for pytest.
+        session: the kernels' environment, which they do not need.
+    """
+    environment = Environment(".venv-infra", [f"{INFRA}/requirements.txt"])
+    install([environment])
+    pytest = ["pytest", "-c", f"{INFRA}/pytest.ini", INFRA, *arguments]
+    return run_steps([("pytest of the infrastructure", pytest)], environment, session)
 
 
 def _end_in_order() -> None:

@@ -222,6 +222,15 @@ def test_classic_replaces_autogen(bare: Project) -> None:
     assert shown == "9\n"
 
 
+def test_infrastructure_is_tested_in_an_environment_of_its_own(bare: Project) -> None:
+    bare.require("tests/infra/requirements.txt", bare.wheels / "tools-1.0-py3-none-any.whl")
+    ran = bare.run("test", "--infra", "-x")
+    assert ran.code == 0, ran.err
+    assert bare.calls() == [["pytest", "-c", "tests/infra/pytest.ini", "tests/infra", "-x"]]
+    assert (bare.folder / ".venv-infra").exists()
+    assert not (bare.folder / ".venv").exists()
+
+
 def test_environment_of_somebody_else_is_left_alone(bare: Project) -> None:
     (bare.folder / ".venv").mkdir()
     (bare.folder / ".venv" / "mine").write_text("precious")

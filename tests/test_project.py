@@ -74,6 +74,7 @@ def test_whole_check_installs_the_sandbox_and_runs_everything_in_ci(check: Check
         "python3 dev.py test -x",
         "python3 dev.py test --classic",
         "python3 dev.py test --clients",
+        "python3 dev.py test --infra",
         "python3.13 dev.py test",
     ]
 

@@ -132,19 +132,25 @@ def _object_faults(model: Model, known: dict[str, Any], value: Any, where: str) 
 
 
 def _faults(model: Model, type_: str, value: Any, where: str) -> Iterator[str]:
-    if isinstance(value, Name):
-        return
+    for plain in _plain(value):
+        inner = re.fullmatch(r"(list\[|dict\[str, )(.*)\]", type_)
+        if inner:
+            yield from _collection_faults(model, inner[1] == "list[", inner[2], plain, where)
+        else:
+            yield from _value_faults(model, type_, plain, where)
+
+
+def _plain(value: Any) -> Iterator[Any]:
+    """The values that an expression can have, as far as they are written there."""
     if isinstance(value, dict) and "operator" in value:
         if value["operator"]["type"] == "conditional":
             for branch in ("true_value", "false_value"):
-                yield from _faults(model, type_, value["operator"]["operands"][branch], where)
-        return
-    if isinstance(value, dict) and "function" in value:
-        return
-    inner = re.fullmatch(r"(list\[|dict\[str, )(.*)\]", type_)
-    if inner:
-        yield from _collection_faults(model, inner[1] == "list[", inner[2], value, where)
-        return
+                yield from _plain(value["operator"]["operands"][branch])
+    elif not isinstance(value, Name) and not (isinstance(value, dict) and "function" in value):
+        yield value
+
+
+def _value_faults(model: Model, type_: str, value: Any, where: str) -> Iterator[str]:
     target = model.find(type_)
     if isinstance(target, Model):
         yield from _object_faults(target, target.properties(), value, where)
@@ -157,10 +163,14 @@ def _faults(model: Model, type_: str, value: Any, where: str) -> Iterator[str]:
 
 
 def _collection_faults(model: Model, is_list: bool, type_: str, value: Any, where: str) -> Iterator[str]:
-    if not isinstance(value, list if is_list else dict):
+    if is_list and isinstance(value, list):
+        children = value
+    elif not is_list and isinstance(value, dict):
+        children = list(value.values())
+    else:
         yield f"{where} is no {'list' if is_list else 'object'}"
         return
-    for child in value if is_list else value.values():
+    for child in children:
         yield from _faults(model, type_, child, where)
 
 

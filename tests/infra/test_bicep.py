@@ -133,7 +133,7 @@ def test_it_is_for_a_subscription_as_azd_expects() -> None:
 
 
 def test_what_is_no_bicep_is_refused() -> None:
-    broken = REAL.changed(MAIN, "module storage 'modules/storage.bicep' = {", "module storage 'modules/storage.bicep' {")
+    broken = REAL.changed(MAIN, "'modules/storage.bicep' = {", "'modules/storage.bicep' {")
     with pytest.raises(UnexpectedInput):
         broken.files[MAIN].declared("modules")
 
@@ -141,9 +141,19 @@ def test_what_is_no_bicep_is_refused() -> None:
 @pytest.mark.parametrize(
     ("path", "old", "new", "told"),
     [
-        (POOLS, "maxConcurrentSessions: maxSessions", "maxConcurrentSessions: mostSessions", "mostSessions is not decl"),
+        (
+            POOLS,
+            "maxConcurrentSessions: maxSessions",
+            "maxConcurrentSessions: mostSessions",
+            "mostSessions is not decl",
+        ),
         (MAIN, "'pool-${token}'", "'pool-${tokens}'", "tokens is not declared"),
-        (POOLS, "cooldownPeriodInSeconds: cooldownSeconds", "cooldownPeriodInSeconds: 300", "cooldownSeconds is not used"),
+        (
+            POOLS,
+            "cooldownPeriodInSeconds: cooldownSeconds",
+            "cooldownPeriodInSeconds: 300",
+            "cooldownSeconds is not used",
+        ),
         (MAIN, "modules/storage.bicep", "modules/stores.bicep", "modules/stores.bicep is not there"),
         (MAIN, "    egress: poolEgress\n", "", "sessionPools is not given egress"),
         (MAIN, "egress: poolEgress", "network: poolEgress", "sessionPools takes no network"),

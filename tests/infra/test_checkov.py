@@ -16,6 +16,7 @@ from tests.infra.bicep import Infrastructure
 
 REAL = Infrastructure.of_project()
 BOUND_SECONDS = 100
+OPTIONS = ("--framework", "bicep", "--skip-download", "--compact", "--output", "json")
 
 
 def checked(folder: Path, infra: Infrastructure) -> dict[str, Any]:
@@ -25,10 +26,9 @@ def checked(folder: Path, infra: Infrastructure) -> dict[str, Any]:
         (folder / path).write_text(file.text, "utf-8")
     with socket.create_server(("127.0.0.1", 0)) as proxy:
         address = f"http://127.0.0.1:{proxy.getsockname()[1]}"
-        proxies = {name: address for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")}
+        proxies = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), address)
         ran = subprocess.run(
-            [sys.executable, "-m", "checkov.main", "--directory", str(folder), "--framework", "bicep"]
-            + ["--skip-download", "--compact", "--output", "json"],
+            [sys.executable, "-m", "checkov.main", "--directory", str(folder), *OPTIONS],
             # The last, like --skip-download, keeps it from asking a server for its rules.
             env={**os.environ, **proxies, "no_proxy": "", "BC_SKIP_MAPPING": "TRUE"},
             capture_output=True,

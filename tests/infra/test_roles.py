@@ -113,7 +113,12 @@ def test_each_assignment_says_why_and_is_made_once() -> None:
 @pytest.mark.parametrize(
     ("path", "old", "new", "told"),
     [
-        ("session-pools", "description: 'The app runs code in sessions of this pool.'", "", "appExecutes does not say why"),
+        (
+            "session-pools",
+            "description: 'The app runs code in sessions of this pool.'",
+            "",
+            "appExecutes does not say why",
+        ),
         ("storage", "guid(runQueue.id", "guid(poisonQueue.id", "appUsesRunQueue has a name of something else"),
         ("model", "guid(account.id, userPrincipalId", "guid(account.id, appPrincipalId", "userAsks has a name of"),
     ],

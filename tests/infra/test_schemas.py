@@ -1,8 +1,8 @@
 """Property names, values and API versions, by the models of Azure's management libraries.
 
-All resource types are covered. Not covered, as no model says anything of it: the definition of a workflow (any JSON; it
-is the file that tests/logic_apps plays), the names of resources, what `listKeys` answers, ranges of numbers, and where a
-library lists an enumeration's values as open, whether the service takes them in a region.
+All resource types are covered. Not covered, as no model says anything of it: the definition of a workflow (any JSON;
+it is the file that tests/logic_apps plays), the names of resources, what `listKeys` answers, ranges of numbers, and
+whether a service takes a known value in a region.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ MODELS = {
     ],
     "Microsoft.CognitiveServices/accounts": [Model("azure.mgmt.cognitiveservices", "Account")],
     "Microsoft.CognitiveServices/accounts/deployments": [Model("azure.mgmt.cognitiveservices", "Deployment")],
-    "Microsoft.Insights/components": [Model("azure.mgmt.applicationinsights.v2020_02_02", "ApplicationInsightsComponent")],
+    "Microsoft.Insights/components": [
+        Model("azure.mgmt.applicationinsights.v2020_02_02", "ApplicationInsightsComponent")
+    ],
     "Microsoft.Logic/workflows": [Model("azure.mgmt.logic", "Workflow")],
     "Microsoft.ManagedIdentity/userAssignedIdentities": [Model("azure.mgmt.msi.v2024_11_30", "Identity")],
     "Microsoft.OperationalInsights/workspaces": [Model("azure.mgmt.loganalytics", "Workspace")],
@@ -99,8 +101,18 @@ def test_what_is_read_is_there() -> None:
         ("session-pools", "'EgressDisabled'", "'Disabled'", "status is 'Disabled', which is none of EgressEnabled"),
         ("session-pools", "'PythonLTS'", "'Python'", "containerType is 'Python'"),
         ("session-pools", "    poolManagementType: 'Dynamic'", "    nodeCount: 1", "nodeCount cannot be set"),
-        ("session-pools", "properties.poolManagementEndpoint", "properties.endpoint", "pools has no properties.endpoint"),
-        ("session-pools", "sessionPools@2025-07-01", "sessionPools@2024-02-02-preview", "of 2024-02-02-preview; its model"),
+        (
+            "session-pools",
+            "properties.poolManagementEndpoint",
+            "properties.endpoint",
+            "pools has no properties.endpoint",
+        ),
+        (
+            "session-pools",
+            "sessionPools@2025-07-01",
+            "sessionPools@2024-02-02-preview",
+            "of 2024-02-02-preview; its model",
+        ),
         ("function-app", "perInstanceConcurrency", "concurrency", "triggers.http.concurrency is not known"),
         ("function-app", "type: 'blobContainer'", "type: 'blob'", "storage.type is 'blob'"),
         ("function-app", "httpsOnly: true", "httpsOnly: 'true'", "httpsOnly is no bool"),
