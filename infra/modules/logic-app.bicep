@@ -7,12 +7,7 @@ param location string
 @description('Tags of the Logic App.')
 param tags object
 
-@allowed([
-  'ask-with-key'
-  'loop'
-  'wait-for-callback'
-])
-@description('Folder of examples/logic-apps.')
+@description('Folder of examples/logic-apps: a name of those below.')
 param example string
 
 @description('Name of the function app, whose key the workflow uses.')

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import posixpath
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from lark.exceptions import UnexpectedInput
 
-from tests.infra.bicep import INFRA, MAIN, File, Infrastructure, Name, body, descriptions, references, values
+from tests.infra.bicep import INFRA, MAIN, ROOT, File, Infrastructure, Name, body, descriptions, key, references, values
 
 KINDS = ("parameters", "variables", "resources", "modules", "outputs")
 REAL = Infrastructure.of_project()
@@ -60,6 +60,20 @@ def _wrong_parameters(infra: Infrastructure, file: File, module: str) -> Iterato
         kind = _type(infra, file, given[name])
         if kind not in (None, wanted[name]["type"]):
             yield f"{where} is given a {kind} for {name}, which is a {wanted[name]['type']}"
+        if _allowed(wanted[name]) and not _possible(file, given[name]) <= _allowed(wanted[name]):
+            yield f"{where} may be given another {name} than it allows"
+
+
+def _allowed(parameter: dict[str, Any]) -> set[Any]:
+    """The values of `@allowed`; none where it has no such decorator."""
+    return {value for row in parameter["decorators"] if row["type"] == "allowed" for value in row["argument"]}
+
+
+def _possible(file: File, value: Any) -> set[Any]:
+    """The values that an expression can have; `...` among them where any is possible."""
+    if isinstance(value, Name) and value in file.declared("parameters"):
+        return _allowed(file.declared("parameters")[value]) or {...}
+    return {value} if isinstance(value, (str, int)) and not isinstance(value, Name) else {...}
 
 
 def _type(infra: Infrastructure, file: File, value: Any) -> str | None:
@@ -129,7 +143,7 @@ def test_it_holds_together(check: Any) -> None:
 
 def test_it_is_for_a_subscription_as_azd_expects() -> None:
     assert "targetScope = 'subscription'" in REAL.files[MAIN].text
-    assert (Path(INFRA) / "main.parameters.json").is_file()
+    assert (INFRA / "main.parameters.json").is_file()
 
 
 def test_what_is_no_bicep_is_refused() -> None:
@@ -160,6 +174,8 @@ def test_what_is_no_bicep_is_refused() -> None:
         (MAIN, "egress: poolEgress", "egress: poolLocation", "is given a string for egress, which is a bool"),
         (MAIN, "poolEndpoints: poolEndpoints", "poolEndpoints: sessionPools.outputs.endpoints", "is given a array"),
         (MAIN, "identity.outputs.clientId", "identity.outputs.client", "nothing gives identity.outputs.client"),
+        (APP, "param pythonVersion", "@allowed(['3.12'])\nparam pythonVersion", "another pythonVersion than it allows"),
+        (APP, "param threadCount", "@allowed([64])\nparam threadCount", "another threadCount than it allows"),
         (POOLS, "'../roles.json'", "'roles.json'", "modules/roles.json is not there"),
         (APP, "@description('Python of the app.')\n", "", "pythonVersion has no description"),
         (POOLS, "  tags: tags\n", "", "pools has no tags"),
@@ -169,3 +185,13 @@ def test_a_fault_is_told(path: str, old: str, new: str, told: str) -> None:
     broken = REAL.changed(path, old, new)
     problems = [problem for check in CHECKS for problem in check(broken)]
     assert any(told in problem for problem in problems), problems
+
+
+def test_a_logic_app_is_one_of_the_examples_with_the_parameters_that_it_takes() -> None:
+    file = REAL.files["modules/logic-app.bicep"]
+    workflows = file.declared("variables")["workflows"]["value"]
+    assert {key(name) for name in workflows} | {""} == _allowed(REAL.files[MAIN].declared("parameters")["logicApp"])
+    given = body(file.resources["workflow"])["properties"]["parameters"].keys()
+    for name in map(key, workflows):
+        text = (ROOT / "examples" / "logic-apps" / name / "workflow.json").read_text("utf-8")
+        assert json.loads(text)["definition"]["parameters"].keys() == given
