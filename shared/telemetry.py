@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Literal
 
 from shared.errors import DeadlineReached, ServiceError
 from shared.settings import Settings
@@ -32,6 +33,7 @@ from shared.telemetry_names import (
 )
 
 Told = dict[str, str | int | float | bool]
+Kind = Literal["internal", "client", "consumer"]
 
 _log = logging.getLogger(__name__)
 
@@ -47,13 +49,13 @@ class Sink:
     on = False
     content = False
 
-    def span(self, name: str, told: Told, *, client: bool = False, parent: str = "") -> AbstractContextManager[None]:
+    def span(self, name: str, told: Told, *, kind: Kind = "internal", parent: str = "") -> AbstractContextManager[None]:
         """A span around the block.
 
         Args:
             name: of the span.
             told: its attributes, as they are in the end; with `error.type` it has failed.
-            client: it is a call of another service.
+            kind: `client` for a call of another service, `consumer` for a message of a queue.
             parent: a traceparent in place of the current span, which is linked then.
         """
         return nullcontext()
@@ -148,16 +150,16 @@ def traceparent() -> str:
 
 
 @contextmanager
-def operation(name: str, told: Told, *, client: bool = False) -> Iterator[None]:
+def operation(name: str, told: Told, *, kind: Kind = "internal") -> Iterator[None]:
     """Something that takes its time: a span, and its duration as a metric.
 
     Args:
         name: of the span.
         told: its attributes, as they are in the end.
-        client: it is a call of another service.
+        kind: as in `Sink.span`.
     """
     begun = time.perf_counter()
-    with sink().span(name, told, client=client):
+    with sink().span(name, told, kind=kind):
         try:
             with _failing(told):
                 yield
@@ -179,7 +181,7 @@ def run(run_id: str, *, parent: str, waited_seconds: float | None) -> Iterator[T
     if waited_seconds is not None:
         told[RUN_WAIT] = waited_seconds
         sink().measure(RUN_WAIT, waited_seconds, {})
-    with sink().span("run", told, parent=parent), _failing(told):
+    with sink().span("run", told, kind="consumer", parent=parent), _failing(told):
         yield told
 
 

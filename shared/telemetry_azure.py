@@ -19,7 +19,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from shared import VERSION
 from shared.identity import process_credential
 from shared.settings import Settings
-from shared.telemetry import Sink, Told
+from shared.telemetry import Kind, Sink, Told
 from shared.telemetry_names import ERROR, METRICS, SCHEMA_URL
 
 SCOPE = "autogen-aca-sessions"
@@ -64,13 +64,13 @@ class OpenTelemetry(Sink):
         }
 
     @contextmanager
-    def span(self, name: str, told: Told, *, client: bool = False, parent: str = "") -> Iterator[None]:
+    def span(self, name: str, told: Told, *, kind: Kind = "internal", parent: str = "") -> Iterator[None]:
         """As told in `Sink`."""
         here = trace.get_current_span().get_span_context()
         with self._tracer.start_as_current_span(
             name,
             _W3C.extract({"traceparent": parent}) if parent else None,
-            SpanKind.CLIENT if client else SpanKind.INTERNAL,
+            SpanKind[kind.upper()],
             dict(told),
             [Link(here)] if parent and here.is_valid else [],
             # An exception's own words may hold anything.

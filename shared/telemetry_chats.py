@@ -130,7 +130,7 @@ def model_call(provider: str, body: bytes) -> Iterator[ModelCallTelling]:
     model = str(request.get("model", ""))
     told: Told = {OPERATION: "chat", PROVIDER: provider, REQUEST_MODEL: model, **_of_chat(AGENT, SESSION, RUN_ID)}
     told |= {INPUT: _messages(_rows(request.get("messages")))} if sink().content else {}
-    with operation(f"chat {model}", told, client=True):
+    with operation(f"chat {model}", told, kind="client"):
         yield ModelCallTelling(told)
 
 
