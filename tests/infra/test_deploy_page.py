@@ -71,7 +71,7 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> list[list[str]]:
         (tools / name).chmod(0o755)
     (folder / "app.zip").touch()
     ran = subprocess.run(
-        [bash(), "-c", "\n".join(blocks(BY_HAND))],
+        [bash(), "-euo", "pipefail", "-c", "\n".join(blocks(BY_HAND))],
         cwd=folder,
         env={"PATH": f"{tools}{os.pathsep}{os.environ['PATH']}", "CALLS": str(folder / "calls")},
         capture_output=True,
