@@ -47,7 +47,8 @@ from local.azurite.installation import wanted as storage  # noqa: E402  # its Py
 from local.environments import Environment, Failed, install, say  # noqa: E402  # its Python has to be supported
 
 ROOT = Path(__file__).resolve().parent
-APP = ("requirements.txt", "local/requirements.txt")
+PACKAGE = ("requirements.txt",)
+APP = (*PACKAGE, "local/requirements.txt")
 TESTS = (*APP, "tests/requirements.txt")
 SESSION = ("local/session_pool/requirements.txt",)
 CLASSIC = ("pyautogen[openai]==0.9", "autogen[openai]==0.14.1")
@@ -58,9 +59,11 @@ CLASSIC_TESTS = ("tests/shared", "tests/integration")
 PARALLEL = ("-n", str(min(8, 2 * (os.cpu_count() or 1))), "--dist", "loadfile")
 
 
-def session_variables(session: Environment) -> dict[str, str]:
-    """This process's environment, with the kernels' interpreter in SESSION_PYTHON."""
+def session_variables(session: Environment, package: Environment | None = None) -> dict[str, str]:
+    """This process's environment, with the kernels' interpreter in SESSION_PYTHON, and another in PACKAGE_PYTHON."""
     variables = {"SESSION_PYTHON": str(session.python), **os.environ}
+    if package is not None:
+        variables.setdefault("PACKAGE_PYTHON", str(package.python))
     paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
     return {**variables, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
@@ -76,13 +79,19 @@ def hand_over(module: str, arguments: Sequence[str]) -> NoReturn:
     sys.exit(subprocess.call(command, env=session_variables(session)))
 
 
-def run_steps(steps: Sequence[tuple[str, list[str]]], environment: Environment, session: Environment) -> int:
+def run_steps(
+    steps: Sequence[tuple[str, list[str]]],
+    environment: Environment,
+    session: Environment,
+    package: Environment | None = None,
+) -> int:
     """Runs one tool after the other, each under a headline, until one fails.
 
     Args:
         steps: the headline, and the arguments for the environment's Python.
         environment: where the tools are installed.
         session: the kernels' environment.
+        package: that of what is deployed, for tests that need it.
 
     Returns:
         The exit code of the one that failed, or 0.
@@ -90,7 +99,7 @@ def run_steps(steps: Sequence[tuple[str, list[str]]], environment: Environment, 
     for headline, arguments in steps:
         print(f"\n=== {headline}", flush=True)
         command = [str(environment.python), "-m", *arguments]
-        code = subprocess.call(command, cwd=ROOT, env=session_variables(session))
+        code = subprocess.call(command, cwd=ROOT, env=session_variables(session, package))
         if code != 0:
             return code
     return 0
@@ -122,15 +131,16 @@ def test(arguments: Sequence[str]) -> int:
         return test_infra([argument for argument in arguments if argument != "--infra"], session)
     if "--clients" in arguments:
         return test_clients([argument for argument in arguments if argument != "--clients"], session)
+    package = Environment(".venv-package", PACKAGE)
     rest = [argument for argument in arguments if argument != "--classic"]
     if "--classic" not in arguments:
         environment = Environment(".venv", TESTS)
-        install([environment, session, *storage()])
-        return run_steps([*CHECKS, ("pytest", ["pytest", *PARALLEL, *rest])], environment, session)
+        install([environment, session, package, *storage()])
+        return run_steps([*CHECKS, ("pytest", ["pytest", *PARALLEL, *rest])], environment, session, package)
     environment = Environment(".venv-classic", TESTS, replace=CLASSIC)
-    install([environment, session, *storage()])
+    install([environment, session, package, *storage()])
     headline = f"pytest on {CLASSIC[1]}"
-    return run_steps([(headline, ["pytest", *PARALLEL, *CLASSIC_TESTS, *rest])], environment, session)
+    return run_steps([(headline, ["pytest", *PARALLEL, *CLASSIC_TESTS, *rest])], environment, session, package)
 
 
 def test_clients(arguments: Sequence[str], session: Environment) -> int:
