@@ -70,8 +70,8 @@ class Sink:
         """The current span in the form of W3C's trace context; empty where there is none."""
         return ""
 
-    def within(self, traceparent: str) -> AbstractContextManager[None]:
-        """Makes that span the current one, unless the host has set one."""
+    def within(self, headers: Mapping[str, str]) -> AbstractContextManager[None]:
+        """Makes the span that a request's headers name the current one, unless the host has set one."""
         return nullcontext()
 
 
@@ -140,7 +140,7 @@ def caller(headers: Mapping[str, str]) -> Iterator[None]:
         headers: of the request, names in lower case.
     """
     start()
-    with sink().within(headers.get("traceparent", "")):
+    with sink().within(headers):
         yield
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -102,12 +102,12 @@ class OpenTelemetry(Sink):
         return carrier.get("traceparent", "")
 
     @contextmanager
-    def within(self, traceparent: str) -> Iterator[None]:
+    def within(self, headers: Mapping[str, str]) -> Iterator[None]:
         """As told in `Sink`."""
         if trace.get_current_span().get_span_context().is_valid:
             yield
             return
-        token = context.attach(_W3C.extract({"traceparent": traceparent}))
+        token = context.attach(_W3C.extract(headers))
         try:
             yield
         finally:

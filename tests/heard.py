@@ -6,13 +6,14 @@ import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 from opentelemetry.instrumentation.logging.handler import LoggingHandler
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import HistogramDataPoint, InMemoryMetricReader, NumberDataPoint
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricsData, NumberDataPoint
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -33,7 +34,6 @@ class Heard:
         self.meters = MeterProvider([self._reader], shutdown_on_exit=False)
         self.loggers = LoggerProvider(shutdown_on_exit=False)
         self.loggers.add_log_record_processor(SimpleLogRecordProcessor(self._logs))
-        self._metrics: list[tuple[str, dict[str, Any], NumberDataPoint | HistogramDataPoint]] | None = None
 
     @property
     def spans(self) -> list[ReadableSpan]:
@@ -50,19 +50,22 @@ class Heard:
         """The log lines, with the spans that they were written in."""
         return [row.log_record for row in self._logs.get_finished_logs()]
 
+    @cached_property
+    def metrics_data(self) -> MetricsData | None:
+        """All metrics as they are at the first call."""
+        return self._reader.get_metrics_data()
+
     @property
     def metrics(self) -> list[tuple[str, dict[str, Any], Any]]:
-        """Names, attributes and points of all metrics; read once, at the first call."""
-        if self._metrics is None:
-            data = self._reader.get_metrics_data()
-            self._metrics = [
-                (metric.name, dict(point.attributes or {}), point)
-                for resource in (data.resource_metrics if data else ())
-                for scope in resource.scope_metrics
-                for metric in scope.metrics
-                for point in metric.data.data_points
-            ]
-        return self._metrics
+        """Names, attributes and points of all metrics."""
+        data = self.metrics_data
+        return [
+            (metric.name, dict(point.attributes or {}), point)
+            for resource in (data.resource_metrics if data else ())
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+            for point in metric.data.data_points
+        ]
 
     def total(self, name: str, **attributes: str) -> float:
         """The sum of a metric's values over the series that have these attributes.

@@ -75,12 +75,14 @@ def test_where_it_cannot_start_the_app_goes_on_and_the_log_says_what_to_do(befor
 
 def test_it_starts_once_however_many_requests_come_at_once() -> None:
     code = (
-        "import threading, types, sys\n"
+        "import contextlib, threading, types, sys\n"
         "from concurrent.futures import ThreadPoolExecutor\n"
         "from shared import telemetry\n"
-        "started, together = [], threading.Barrier(4)\n"
+        "started, together, second = [], threading.Barrier(4), threading.Barrier(2)\n"
         "def azure_sink(settings):\n"
         "    started.append(settings)\n"
+        "    with contextlib.suppress(threading.BrokenBarrierError):\n"
+        "        second.wait(0.3)\n"
         "    return telemetry.Sink()\n"
         "sys.modules['shared.telemetry_azure'] = types.SimpleNamespace(azure_sink=azure_sink)\n"
         "def request(_):\n"
@@ -212,12 +214,26 @@ def test_a_run_that_fails_is_told_by_its_code() -> None:
 def test_a_delivery_that_has_to_be_repeated_says_why() -> None:
     with heard() as told, runs(POST_executions=Answer(429, b"", {"Retry-After": "9999"})) as here:
         run_id = here.post()
-        with pytest.raises(run_triggers.NotCarriedOut):
-            run_triggers.carry_out(run_id.encode(), here.store)
-    run = told.span("run")
-    assert (attributes(run)["aca.error.code"], attributes(run)["aca.run.status"]) == ("pool_full", "running")
-    assert run.status.status_code is StatusCode.ERROR
+        for _ in range(2):
+            with pytest.raises(run_triggers.NotCarriedOut):
+                run_triggers.carry_out(run_id.encode(), here.store)
+    first, second = (span for span in told.spans if span.name == "run")
+    assert (attributes(first)["aca.error.code"], attributes(first)["aca.run.status"]) == ("pool_full", "running")
+    assert first.status.status_code is StatusCode.ERROR
+    assert [attributes(run)["aca.run.attempt"] for run in (first, second)] == [1, 2]
+    assert told.count("aca.run.wait") == 1
     assert told.total("aca.runs", aca_run_status="failed") == 0
+
+
+def test_a_run_that_only_has_to_call_back_has_not_ended_again() -> None:
+    with heard() as told, runs() as here:
+        run_id = here.post(callback_url=CALLBACK)
+        for state in ("pending", "delivered"):
+            callback = Callback(CALLBACK, state)  # type: ignore[arg-type]  # both are states
+            run_worker.carry_out(run_id, here.store, here.settings, deliver=lambda *_, done=callback: done)
+    assert len([span for span in told.spans if span.name == "run"]) == 2
+    assert told.total("aca.runs", aca_run_status="completed") == 1
+    assert told.count("aca.run.wait") == 1
 
 
 def test_a_poisoned_run_is_told() -> None:

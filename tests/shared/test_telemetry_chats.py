@@ -16,6 +16,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from local.model import create_app as model_app
 from shared import api, settings
+from shared.aca_sessions_executor import ACASessionsExecutor
 from shared.session import session_identifier
 from shared.telemetry import digest
 from tests.heard import heard
@@ -161,7 +162,7 @@ def test_a_pool_that_fails_is_told_by_its_code(answer: Answer, code: str) -> Non
         assert json.loads(here.ask().body)["code"] == code
     for span in (told.span(PYTHON), told.span(AGENT)):
         assert attributes(span)["error.type"] == attributes(span)["aca.error.code"] == code
-        assert span.status.status_code is StatusCode.ERROR
+        assert (span.status.status_code, span.status.description) == (StatusCode.ERROR, None)
         assert not span.events or [event.name for event in span.events] == ["aca.pool.full"]
     assert attributes(told.span(PYTHON))["aca.execution.status"] == "unknown"
     assert attributes(told.span(AGENT))["aca.chat.status"] == "failed"
@@ -294,6 +295,20 @@ def test_chats_at_once_do_not_mix() -> None:
             attributes(chat)["gen_ai.conversation.id"]
         }
         assert sorted(span.name for span in below) == [MODEL, MODEL, PYTHON]
+
+
+def test_the_hosts_span_comes_before_what_the_request_names() -> None:
+    with heard() as told, place() as here, told.tracers.get_tracer("host").start_as_current_span("request") as request:
+        here.ask()
+    assert told.span(AGENT).parent == request.get_span_context()
+
+
+def test_an_executor_on_its_own_belongs_to_no_chat() -> None:
+    with heard() as told, place() as here:
+        here.ask()
+        ACASessionsExecutor(here.pool.url + "/pool").run("1")
+    assert "gen_ai.agent.name" not in attributes(told.spans[-1])
+    assert told.spans[-1].parent is None
 
 
 def test_without_a_callers_trace_each_chat_has_its_own() -> None:
