@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import azure.functions as func
 
@@ -17,9 +18,9 @@ EVERY_NIGHT = "0 30 3 * * *"
 
 
 @app.route(route="chat", methods=["GET", "POST"])
-def chat(req: func.HttpRequest) -> func.HttpResponse:
+def chat(req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
     """Answers one task."""
-    return _response(api.chat(_request(req)))
+    return _response(api.chat(_traced(req, context)))
 
 
 @app.route(route="health", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
@@ -41,9 +42,9 @@ def swagger(req: func.HttpRequest) -> func.HttpResponse:
 
 
 @app.route(route="runs", methods=["POST"])
-def start_run(req: func.HttpRequest) -> func.HttpResponse:
+def start_run(req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
     """Accepts a run."""
-    return _response(run_api.create(_request(req)))
+    return _response(run_api.create(_traced(req, context)))
 
 
 @app.route(route="runs", methods=["GET"])
@@ -91,6 +92,13 @@ def delete_old_runs(timer: func.TimerRequest) -> None:
 def _request(req: func.HttpRequest) -> api.Request:
     headers = {name.lower(): value for name, value in req.headers.items()}
     return api.Request(req.method.upper(), headers, dict(req.params), req.get_body(), dict(req.route_params))
+
+
+def _traced(req: func.HttpRequest, context: func.Context) -> api.Request:
+    """The request with the host's span in place of the caller's, which is the parent of that."""
+    request = _request(req)
+    parent = context.trace_context.trace_parent
+    return replace(request, headers={**request.headers, "traceparent": parent}) if parent else request
 
 
 def _response(reply: api.Reply) -> func.HttpResponse:

@@ -56,7 +56,7 @@ class Sink:
             name: of the span.
             told: its attributes, as they are in the end; with `error.type` it has failed.
             kind: `client` for a call of another service, `consumer` for a message of a queue.
-            parent: a traceparent in place of the current span, which is linked then.
+            parent: a traceparent in place of the current span.
         """
         return nullcontext()
 
@@ -71,7 +71,7 @@ class Sink:
         return ""
 
     def within(self, headers: Mapping[str, str]) -> AbstractContextManager[None]:
-        """Makes the span that a request's headers name the current one, unless the host has set one."""
+        """Makes the span that a request's headers name the current one."""
         return nullcontext()
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from opentelemetry import context, metrics, trace
 from opentelemetry.metrics import MeterProvider
-from opentelemetry.trace import Link, SpanKind, StatusCode, TracerProvider
+from opentelemetry.trace import SpanKind, StatusCode, TracerProvider
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from shared import VERSION
@@ -66,13 +66,11 @@ class OpenTelemetry(Sink):
     @contextmanager
     def span(self, name: str, told: Told, *, kind: Kind = "internal", parent: str = "") -> Iterator[None]:
         """As told in `Sink`."""
-        here = trace.get_current_span().get_span_context()
         with self._tracer.start_as_current_span(
             name,
             _W3C.extract({"traceparent": parent}) if parent else None,
             SpanKind[kind.upper()],
             dict(told),
-            [Link(here)] if parent and here.is_valid else [],
             # An exception's own words may hold anything.
             record_exception=False,
             set_status_on_exception=False,
@@ -104,10 +102,7 @@ class OpenTelemetry(Sink):
     @contextmanager
     def within(self, headers: Mapping[str, str]) -> Iterator[None]:
         """As told in `Sink`."""
-        if trace.get_current_span().get_span_context().is_valid:
-            yield
-            return
-        token = context.attach(_W3C.extract(headers))
+        token = context.attach(_W3C.extract(headers, context.get_current()))
         try:
             yield
         finally:

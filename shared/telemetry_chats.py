@@ -82,7 +82,7 @@ def chat(agent: str, message: str, *, session: str = "", run_id: str = "") -> It
                 yield telling
             finally:
                 told.setdefault(CHAT_STATUS, "failed")
-                sink().measure(TURNS, told[TURNS], dimensions(told))
+                sink().measure(TURNS, int(told[TURNS]), dimensions(told))
     finally:
         _current.reset(token)
 

@@ -9,13 +9,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import azure.functions as func
 import pytest
 from azure.functions.timer import TimerRequest
 
-from shared import VERSION, settings
+from shared import VERSION, api, run_api, settings
 from tests.triggers import TRIGGERS, Trigger
 
 ROOT = Path(__file__).parents[1]
@@ -79,11 +80,13 @@ def trigger_of(name: str) -> Trigger:
     return next(trigger for trigger in TRIGGERS if trigger.name == name)
 
 
-def invoke(name: str, request: func.HttpRequest) -> func.HttpResponse:
+def invoke(name: str, request: func.HttpRequest, traceparent: str = "") -> func.HttpResponse:
     """What the worker does with a request."""
     entry = trigger_of(name).entry
-    result = asyncio.run(entry(request)) if inspect.iscoroutinefunction(entry) else entry(request)
-    response: func.HttpResponse = result
+    context = SimpleNamespace(trace_context=SimpleNamespace(trace_parent=traceparent))
+    options = {"context": context} if "context" in inspect.signature(entry).parameters else {}
+    result = entry(request, **options)
+    response: func.HttpResponse = asyncio.run(result) if inspect.iscoroutine(result) else result
     return response
 
 
@@ -111,6 +114,24 @@ def test_header_names_and_methods_are_read_in_any_case() -> None:
 def test_the_query_reaches_the_contract() -> None:
     request = func.HttpRequest(method="GET", url="/api/chat", params={"message": "x", "max_turns": "0"}, body=b"")
     assert problem(invoke("chat", request))["code"] == "max_turns_out_of_range"
+
+
+@pytest.mark.parametrize("name", ["chat", "start_run"])
+@pytest.mark.parametrize(("hosts", "expected"), [("host", "host"), ("", "caller")])
+def test_the_hosts_span_takes_the_place_of_the_callers(
+    name: str, hosts: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[api.Request] = []
+
+    def handler(request: api.Request) -> api.Reply:
+        seen.append(request)
+        return api.Reply(200, b"{}")
+
+    monkeypatch.setattr(api, "chat", handler)
+    monkeypatch.setattr(run_api, "create", handler)
+    headers = {"Traceparent": "caller", "x": "y"}
+    invoke(name, func.HttpRequest(method="POST", url="/", headers=headers, body=b""), hosts)
+    assert [dict(request.headers) for request in seen] == [{"traceparent": expected, "x": "y"}]
 
 
 @pytest.mark.parametrize("name", ["openapi", "swagger"])

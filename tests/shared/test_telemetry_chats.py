@@ -297,12 +297,6 @@ def test_chats_at_once_do_not_mix() -> None:
         assert sorted(span.name for span in below) == [MODEL, MODEL, PYTHON]
 
 
-def test_the_hosts_span_comes_before_what_the_request_names() -> None:
-    with heard() as told, place() as here, told.tracers.get_tracer("host").start_as_current_span("request") as request:
-        here.ask()
-    assert told.span(AGENT).parent == request.get_span_context()
-
-
 def test_an_executor_on_its_own_belongs_to_no_chat() -> None:
     with heard() as told, place() as here:
         here.ask()
