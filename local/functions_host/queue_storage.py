@@ -81,7 +81,8 @@ class StorageQueue:
             return [_message(found) for found in next(pages, ())]
         except ResourceNotFoundError:
             return []
-        except (AzureError, ValueError) as error:
+        except Exception as error:
+            # A broken answer makes the SDK raise anything; the listener has to outlive it.
             raise _failure(error) from error
 
     def hide(self, message: Message, seconds: int) -> Message:

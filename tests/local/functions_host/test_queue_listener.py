@@ -16,6 +16,7 @@ from local.functions_host.queue_listener import Pauses
 from local.functions_host.queue_settings import QueueOptions
 from local.functions_host.queue_storage import Message
 from tests.local.functions_host.queues import BOUND_SECONDS, Queue, Time, listening, until
+from tests.scripted_server import Answer, Received, scripted_server
 
 
 def run(scenario: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -218,6 +219,35 @@ def test_storage_that_is_away_is_told_once_and_found_again(caplog: pytest.LogCap
     assert [text for text in texts if "cannot be read" in text] == texts[:1]
     assert "127.0.0.1" not in texts[0]
     assert "can be read again" in texts[1]
+
+
+@pytest.mark.parametrize("content_type", ["application/xml", "text/plain"])
+@pytest.mark.parametrize("broken", [b"", b"<QueueMessagesList><Queue", b"<QueueMessagesList><QueueMessage/>"])
+def test_broken_answer_does_not_end_the_listener(broken: bytes, content_type: str) -> None:
+    time = b"Tue, 24 Nov 2026 10:00:00 GMT"
+    whole = (
+        b"<QueueMessagesList><QueueMessage><MessageId>1</MessageId><PopReceipt>r</PopReceipt>"
+        b"<DequeueCount>1</DequeueCount><MessageText>dGhlIHRleHQ=</MessageText><InsertionTime>%s</InsertionTime>"
+        b"<ExpirationTime>%s</ExpirationTime><TimeNextVisible>%s</TimeNextVisible></QueueMessage></QueueMessagesList>"
+    ) % (time, time, time)
+
+    def answer(number: int, request: Received) -> Answer:
+        if request.method == "DELETE":
+            return Answer(204, b"")
+        body = {0: broken, 1: whole}.get(number, b"<QueueMessagesList/>")
+        return Answer(200, body, {"Content-Type": content_type})
+
+    calls = Calls()
+    with scripted_server(answer) as server:
+        own = connection_string(10000).replace(":10001", f":{server.url.rpartition(':')[2]}")
+        queue = Queue(own, create=False)
+
+        async def scenario() -> None:
+            async with listening(queue, calls):
+                await until(lambda: any(request.method == "DELETE" for request in server.received))
+
+        run(scenario)
+    assert calls.seen == [("the text", 1)]
 
 
 def test_stop_gives_back_what_is_in_work(azurite: str) -> None:
