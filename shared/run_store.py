@@ -7,6 +7,7 @@ than `uuid4().hex`. All of them raise StorageError where the storage does not do
 from __future__ import annotations
 
 import base64
+import logging
 import secrets
 import time
 import uuid
@@ -22,6 +23,7 @@ from shared.errors import (
     InvalidRequest,
     RunChanged,
     RunNotFound,
+    RunUnreadable,
     StorageError,
     StorageLimitExceeded,
     StorageRefused,
@@ -41,6 +43,8 @@ RECORD_BYTES_MAX, FILE_BYTES_MAX, REPLY_BYTES_MAX = 32_000_000, 70_000_000, 256_
 # A change fails when another one was faster, so that as many may meet as there are attempts.
 CHANGE_ATTEMPTS = 20
 _READERS = 8
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -127,16 +131,18 @@ class RunStore:
             raise
 
     def load(self, run_id: str) -> Stored | None:
-        """A run; None where there is none."""
+        """A run; None where there is none.
+
+        Raises:
+            RunUnreadable: what is there is no record of a run, or too large to be one.
+        """
         if not names.is_run_id(run_id):
             return None
-        blob = self._storage.read(names.record(run_id), RECORD_BYTES_MAX)
-        if blob is None:
-            return None
         try:
-            return Stored(Run.from_json(blob.data), blob.etag)
-        except ValueError as error:
-            raise StorageRefused("A run's record cannot be read.") from error
+            blob = self._storage.read(names.record(run_id), RECORD_BYTES_MAX)
+            return Stored(Run.from_json(blob.data), blob.etag) if blob is not None else None
+        except (ValueError, StorageLimitExceeded) as error:
+            raise RunUnreadable(f"A run's record cannot be read ({type(error).__name__}).") from error
 
     def made_by(self, owner: str, key: str) -> Stored | None:
         """The run that an owner's idempotency key has made; None where it has made none."""
@@ -227,7 +233,8 @@ class RunStore:
             marker: what came with the runs before; None for the first.
 
         Returns:
-            The runs, and the marker for those that follow; None where none do.
+            The runs, without those whose record cannot be read, and the marker for those that follow; None where none
+            do.
 
         Raises:
             InvalidRequest: the marker is not one that came with runs.
@@ -239,7 +246,7 @@ class RunStore:
                 raise _bad_marker() from None
             raise
         with ThreadPoolExecutor(_READERS) as readers:
-            found = readers.map(self.load, (names.run_id_of(entry.name) for entry in page.entries))
+            found = readers.map(self._listed, (names.run_id_of(entry.name) for entry in page.entries))
             # An entry without its run is what a post that failed has left.
             runs = [stored.run for stored in found if stored is not None]
         return runs, base64.urlsafe_b64encode(page.marker.encode()).decode("ascii") if page.marker else None
@@ -262,6 +269,13 @@ class RunStore:
                 blob = self._storage.read(names.SECRET, names.CLAIM_BYTES_MAX)
             self._secret = blob.data if blob is not None else new
         return self._secret
+
+    def _listed(self, run_id: str) -> Stored | None:
+        try:
+            return self.load(run_id)
+        except RunUnreadable as error:
+            _log.warning("Run %s is left out of a list: %s", run_id, error.detail)
+            return None
 
     def _without_enqueue_problem(self, stored: Stored) -> Run:
         # Whoever posts again enqueues again.

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from shared import run_names
+from shared import run_names, run_store
 from shared.run_store import IdempotencyKey, RunStore
 from shared.runs import ENDED, Run, owner_of
 from shared.storage import Storage
 from tests.kept_runs import StorageThatFails, new_run
+from tests.memory_storage import MemoryStorage
 
 KEY = IdempotencyKey("key", "digest")
 OWNER = owner_of("somebody")
@@ -84,6 +85,31 @@ def test_a_run_whose_deadline_is_long_past_is_over(store: RunStore, status: str)
     run = whole(store, status=status, expires_at=time.time() - 1)
     assert store.delete_ended_before(later(), 10) == 1
     assert store.load(run.run_id) is None
+
+
+@pytest.mark.parametrize("data", [b"{", b"x" * 2001], ids=["no JSON", "too large"])
+def test_a_record_that_cannot_be_read_is_over_and_keeps_no_other_run_from_going(
+    store: RunStore, storage: Storage, data: bytes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(run_store, "RECORD_BYTES_MAX", 2000)
+    broken = whole(store, status="queued")
+    for number in range(3):
+        whole(store, key=IdempotencyKey(str(number), "digest"), status="completed")
+    storage.put(run_names.record(broken.run_id), data)
+    assert store.delete_ended_before(later(), 10) == 4
+    assert names(storage) == set()
+    assert broken.run_id in caplog.text
+
+
+def test_a_young_record_that_cannot_be_read_stays_with_its_entry_and_its_key() -> None:
+    storage = MemoryStorage()
+    store = RunStore(storage)
+    run = whole(store)
+    storage.now = 1000.0
+    storage.put(run_names.record(run.run_id), b"{")
+    before = names(storage)
+    assert store.delete_ended_before(1000.0, 10) == 0
+    assert names(storage) == before
 
 
 def test_as_many_go_at_once_as_are_asked_for(store: RunStore, storage: Storage) -> None:

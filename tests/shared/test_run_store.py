@@ -19,6 +19,7 @@ from shared.errors import (
     InvalidRequest,
     RunChanged,
     RunNotFound,
+    RunUnreadable,
     SettingError,
     StorageLimitExceeded,
     StorageRefused,
@@ -195,7 +196,7 @@ def test_a_reply_that_grew_too_large_elsewhere_is_not_read(
 def test_a_record_that_is_none_is_told_and_not_shown(store: RunStore, storage: Storage) -> None:
     run_id = "0" * 32
     storage.put(run_names.record(run_id), b'{"message": "mine"')
-    with pytest.raises(StorageRefused) as caught:
+    with pytest.raises(RunUnreadable) as caught:
         store.load(run_id)
     assert "mine" not in caught.value.detail
 
@@ -326,6 +327,22 @@ def test_a_run_that_comes_between_two_pages_is_neither_listed_nor_pushes_another
     store.create(new_run("me", created_at=2000.0), {}, None)
     second, _ = store.recent(owner_of("me"), 2, marker)
     assert [*first, *second] == runs[::-1]
+
+
+@pytest.mark.parametrize("data", [b'{"message": "mine"', b"x" * 2001], ids=["no JSON", "too large"])
+def test_a_run_that_cannot_be_read_is_left_out_and_logged(
+    store: RunStore,
+    storage: Storage,
+    data: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(run_store, "RECORD_BYTES_MAX", 2000)
+    older, broken, newer = (store.create(new_run("me", created_at=time), {}, None)[0] for time in (1000.0, 2e3, 3e3))
+    storage.put(run_names.record(broken.run_id), data)
+    assert store.recent(owner_of("me"), 5, None) == ([newer, older], None)
+    assert broken.run_id in caplog.text
+    assert "mine" not in caplog.text
 
 
 def test_the_empty_callers_runs_are_listed_too(store: RunStore) -> None:
