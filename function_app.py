@@ -23,8 +23,8 @@ def chat(req: func.HttpRequest) -> func.HttpResponse:
 
 
 @app.route(route="health", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
-def health(req: func.HttpRequest) -> func.HttpResponse:
-    """Says that the app is alive."""
+async def health(req: func.HttpRequest) -> func.HttpResponse:
+    """Says that the app is alive: on the event loop, also while all threads are taken."""
     return _response(api.health(_request(req)))
 
 

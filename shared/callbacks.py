@@ -115,7 +115,7 @@ class _Delivery:
             key = _signing_key(settings)
         except (InvalidRequest, SettingError) as error:
             # It was allowed when the run was made.
-            _log.warning("A callback is not sent: %s", error.code)
+            _log.warning("The callback of run %s is not sent: %s", run_id, error.code)
             return replace(self._callback, state="given_up")
         deadline = Deadline.after(DELIVERY_SECONDS)
         for attempt in range(1, ATTEMPTS + 1):
@@ -128,7 +128,7 @@ class _Delivery:
                 break
             self._sleep(pause)
         if not answer.delivered:
-            _log.warning("A callback was given up: %s", answer.status or answer.trouble)
+            _log.warning("The callback of run %s was given up: %s", run_id, answer.status or answer.trouble)
         return replace(self._callback, state="delivered" if answer.delivered else "given_up")
 
     def _attempt(

@@ -150,12 +150,13 @@ class _Call:
 
         run_id = uuid.uuid4().hex
         now = time.time()
+        longest = min(self.settings.run_deadline_seconds, self.settings.run_max_deadline_seconds)
         return Run(
             run_id=run_id,
             owner=owner_of(self.caller),
             caller=self.caller,
             created_at=now,
-            expires_at=now + (asked.deadline_seconds or self.settings.run_deadline_seconds),
+            expires_at=now + (asked.deadline_seconds or longest),
             message=asked.message,
             session_id=asked.session_id or uuid.uuid4().hex,
             session_is_new=asked.session_id is None,
@@ -209,14 +210,16 @@ class _Call:
             raise RunNotFound
         return run
 
-    def state(self, run: Run, after: int = 0) -> Reply:
+    def state(self, run: Run, after: int = 0, *, fail_status: bool = False) -> Reply:
         """The reply that tells how far the run is."""
         if not run.is_ended:
-            return self._going_on(run, progress_body(run, self.links, after))
+            return self._going_on(run, progress_body(run, self.links, after), fail_status=fail_status)
         return json_reply(200, ended_body(run, self.store.reply(run.run_id), self.links, after), _FRESH)
 
-    def _going_on(self, run: Run, body: Mapping[str, Any]) -> Reply:
-        headers = {"Location": self.links.status_url(run.run_id), "Retry-After": str(RETRY_AFTER_SECONDS)}
+    def _going_on(self, run: Run, body: Mapping[str, Any], *, fail_status: bool = False) -> Reply:
+        # Whoever follows the Location asks for the rest in the same way.
+        url = self.links.status_url(run.run_id) + ("&fail_status=1" if fail_status else "")
+        headers = {"Location": url, "Retry-After": str(RETRY_AFTER_SECONDS)}
         return json_reply(202, body, {**headers, **_FRESH})
 
     def recent(self) -> Reply:
@@ -254,7 +257,7 @@ class _Watch:
         if run.is_ended and run.status == "failed" and run.problem is not None and fail_status:
             return json_reply(int(run.problem["status"]), run.problem, {"Content-Type": _PROBLEM, **_FRESH})
         if run.is_ended or self._is_news(run, after) or self._clock() >= self._until:
-            return call.state(run, after)
+            return call.state(run, after, fail_status=fail_status)
         return None
 
     def _is_news(self, run: Run, after: int) -> bool:

@@ -13,7 +13,6 @@ from shared.chat_request import ChatRequest, WholeNumber
 from shared.errors import InvalidRequest
 from shared.settings import Settings
 
-DEADLINE_SECONDS_MAX: int = Settings.__dataclass_fields__["run_deadline_seconds"].metadata["bounds"][1]
 CALLBACK_URL_CHARACTERS_MAX = 4096
 IDEMPOTENCY_KEY_PATTERN = r"[!-~]{1,255}"
 # What Logic Apps sends by itself. Not `x-ms-tracking-id` and its kin: they are new with each attempt.
@@ -38,8 +37,8 @@ class RunRequest(ChatRequest):
 
     @classmethod
     def longest_deadline(cls, settings: Settings) -> int:
-        """The most seconds that a caller may ask for: the longest that the app may be set to."""
-        return DEADLINE_SECONDS_MAX
+        """The most seconds that a caller may ask for."""
+        return settings.run_max_deadline_seconds
 
     def check_limits(self, settings: Settings) -> None:
         """Refuses values out of range; where the callback may go is `callbacks.check_url`'s to say.

@@ -213,11 +213,11 @@ class RunStore:
             found[name] = blob.data
         return found
 
-    def save_reply(self, run_id: str, data: bytes) -> None:
-        """Keeps what the chat gave; another attempt's reply takes its place."""
+    def save_reply(self, run_id: str, data: bytes) -> bool:
+        """Keeps what the chat gave; False where another attempt's reply is there, and stays."""
         if len(data) > REPLY_BYTES_MAX:
             raise StorageLimitExceeded(f"The reply has {len(data)} bytes; {REPLY_BYTES_MAX} are allowed.")
-        self._storage.put(names.reply(run_id), data)
+        return self._storage.create(names.reply(run_id), data) is not None
 
     def reply(self, run_id: str) -> bytes | None:
         """What the chat gave; None where there is nothing."""

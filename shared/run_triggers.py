@@ -48,7 +48,7 @@ def carry_out(message: bytes, store: RunStore | None = None) -> None:
     from shared.run_store import process_store
     from shared.run_worker import carry_out as work
 
-    with _clean_errors():
+    with _clean_errors(f"Run {run_id}"):
         settings = current()
         work(run_id, store or process_store(settings), settings)
 
@@ -69,7 +69,7 @@ def fail_poisoned(message: bytes, store: RunStore | None = None) -> None:
     from shared.run_store import process_store
     from shared.run_worker import fail_poisoned as fail
 
-    with _clean_errors():
+    with _clean_errors(f"Run {run_id}"):
         settings = current()
         fail(run_id, store or process_store(settings), settings)
 
@@ -90,7 +90,7 @@ def delete_old(store: RunStore | None = None) -> None:
 
     until = time.monotonic() + DELETION_SECONDS_MAX
     deleted = 0
-    with _clean_errors():
+    with _clean_errors("Deletion of ended runs"):
         settings = current()
         runs = store or process_store(settings)
         before = time.time() - settings.run_retention_days * 86_400
@@ -111,12 +111,12 @@ def _run_id(message: bytes) -> str | None:
 
 
 @contextmanager
-def _clean_errors() -> Iterator[None]:
+def _clean_errors(work: str) -> Iterator[None]:
     try:
         yield
     except ServiceError as error:
-        raise NotCarriedOut(f"{error.code}: {error.detail}") from None
+        raise NotCarriedOut(f"{work}: {error.code}: {error.detail}") from None
     except Exception as error:  # noqa: BLE001  # what is raised instead tells its type and place
         # The words of an unforeseen error may hold anything, so the log gets its type and place only.
         place = "".join(traceback.format_tb(error.__traceback__))
-        raise NotCarriedOut(f"Unforeseen {type(error).__name__}\n{place}") from None
+        raise NotCarriedOut(f"{work}: unforeseen {type(error).__name__}\n{place}") from None

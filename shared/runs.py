@@ -59,8 +59,9 @@ class Run:
         known_files: what the session had, by path, before the chat made anything.
         cancel_requested: it is to end at its next step.
         attempts: how many deliveries have begun to work on it.
+        waits: how many of them have put it off because a service was busy.
         pending: `execution` where code was about to run when the last step was saved, else empty.
-        problem: problem details of a run that failed.
+        problem: problem details of a run that failed, or of what it waits for.
         callback: None where the reply is fetched.
         token_hash: SHA-256 of the run's own token, in hexadecimal.
     """
@@ -83,6 +84,7 @@ class Run:
     known_files: Mapping[str, SessionFile] = field(default_factory=dict, repr=False)
     cancel_requested: bool = False
     attempts: int = 0
+    waits: int = 0
     pending: str = ""
     problem: Mapping[str, Any] | None = None
     callback: Callback | None = None

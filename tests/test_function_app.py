@@ -15,7 +15,7 @@ import azure.functions as func
 import pytest
 from azure.functions.timer import TimerRequest
 
-from shared import VERSION, settings
+from shared import VERSION, callbacks, chat, run_worker, settings
 from tests.triggers import TRIGGERS, Trigger
 
 ROOT = Path(__file__).parents[1]
@@ -73,6 +73,15 @@ def test_old_runs_are_deleted_once_a_day() -> None:
     assert days == ["*", "*", "*"]
     assert all(part.isdigit() for part in (second, minute, hour))
     assert not timer.get("runOnStartup")
+
+
+def test_the_host_lets_the_longest_run_come_to_its_end() -> None:
+    host = json.loads((ROOT / "host.json").read_text("utf-8"))
+    hours, minutes, seconds = map(int, host["functionTimeout"].split(":"))
+    # Its chat, the fetching of its files, and its callback.
+    longest = settings.RUN_SECONDS_MAX + chat.HARVEST_SECONDS_MAX + callbacks.DELIVERY_SECONDS
+    assert longest < hours * 3600 + minutes * 60 + seconds
+    assert host["extensions"]["queues"]["maxDequeueCount"] == run_worker.ATTEMPTS
 
 
 def trigger_of(name: str) -> Trigger:

@@ -114,7 +114,7 @@ def test_the_documents_name_the_limits_of_this_app(monkeypatch: pytest.MonkeyPat
     assert schemas["ChatRequest"]["properties"]["message"]["maxLength"] == 77
     assert schemas["RunRequest"]["properties"]["max_total_tokens"]["maximum"] == 4321
     assert schemas["ChatRequest"]["properties"]["deadline_seconds"]["maximum"] == 200
-    assert schemas["RunRequest"]["properties"]["deadline_seconds"]["maximum"] == 3500
+    assert schemas["RunRequest"]["properties"]["deadline_seconds"]["maximum"] == 3400
 
 
 def test_the_documents_say_where_the_app_is_and_follow_no_foreign_name(monkeypatch: pytest.MonkeyPatch) -> None:

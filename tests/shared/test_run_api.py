@@ -151,6 +151,13 @@ def test_a_run_is_recorded_and_queued_before_it_is_accepted(runs: Runs) -> None:
     assert runs.storage.queue == [run.run_id]
 
 
+def test_a_run_gets_no_more_time_than_the_app_allows(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUN_MAX_DEADLINE_SECONDS", "300")
+    settings.current.cache_clear()
+    run = runs.run(content(post(runs))["run_id"])
+    assert run.expires_at - run.created_at == 300
+
+
 def test_it_says_where_to_look_and_when(runs: Runs) -> None:
     reply = post(runs)
     body = content(reply)
@@ -330,6 +337,14 @@ def test_a_run_that_ended_early_has_the_same_form(runs: Runs, status: str) -> No
     assert len(body["steps"]) == 1
 
 
+def test_what_a_run_waits_for_is_told(runs: Runs) -> None:
+    run_id = started(runs)
+    assert "problem" not in content(get(runs, run_id))
+    runs.change(run_id, status="running", problem=PROBLEM)
+    reply = get(runs, run_id)
+    assert (reply.status, content(reply)["status"], content(reply)["problem"]) == (202, "running", PROBLEM)
+
+
 def test_a_failed_run_is_200_with_its_problem(runs: Runs) -> None:
     run_id = started(runs)
     runs.change(run_id, status=FAILED, problem=PROBLEM)
@@ -340,7 +355,10 @@ def test_a_failed_run_is_200_with_its_problem(runs: Runs) -> None:
 @pytest.mark.parametrize("asked", ["1", "true"])
 def test_a_failed_run_can_be_its_problems_own_status(runs: Runs, asked: str) -> None:
     run_id = started(runs)
-    assert get(runs, run_id, fail_status=asked).status == 202
+    first = get(runs, run_id, fail_status=asked)
+    # Whoever follows the address of the first answer gets the status too.
+    assert (first.status, first.headers["Location"].endswith("&fail_status=1")) == (202, True)
+    assert "fail_status" not in get(runs, run_id).headers["Location"]
     runs.change(run_id, status=FAILED, problem=PROBLEM)
     reply = get(runs, run_id, fail_status=asked)
     assert (reply.status, reply.headers["Content-Type"]) == (503, "application/problem+json")

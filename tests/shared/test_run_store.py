@@ -156,12 +156,12 @@ def test_a_change_that_always_comes_too_late_ends(store: RunStore) -> None:
     assert met == run_store.CHANGE_ATTEMPTS
 
 
-def test_a_reply_of_many_pieces_comes_back_and_the_last_one_counts(store: RunStore) -> None:
+def test_a_reply_of_many_pieces_comes_back_and_the_first_one_counts(store: RunStore) -> None:
     run, _ = store.create(new_run(), {}, None)
     assert store.reply(run.run_id) is None
-    store.save_reply(run.run_id, b"first")
     large = bytes(range(251)) * 80_000
-    store.save_reply(run.run_id, large)
+    assert store.save_reply(run.run_id, large)
+    assert not store.save_reply(run.run_id, b"of another attempt")
     assert store.reply(run.run_id) == large
 
 
