@@ -34,6 +34,7 @@ from shared.run_retention import delete_ended_before
 from shared.runs import QUEUED, Run
 
 if TYPE_CHECKING:
+    from shared.deadline import Deadline
     from shared.settings import Settings
     from shared.storage import Storage
 
@@ -251,14 +252,14 @@ class RunStore:
             runs = [stored.run for stored in found if stored is not None]
         return runs, base64.urlsafe_b64encode(page.marker.encode()).decode("ascii") if page.marker else None
 
-    def delete_ended_before(self, epoch: float, limit: int) -> int:
+    def delete_ended_before(self, epoch: float, deadline: Deadline) -> int:
         """Deletes runs that had ended, with all that belongs to them, by that time; returns how many.
 
         Args:
             epoch: seconds since the epoch.
-            limit: most of them.
+            deadline: what is not deleted by then is left for the next call.
         """
-        return delete_ended_before(self._storage, self.load, epoch, limit)
+        return delete_ended_before(self._storage, self.load, epoch, deadline)
 
     def secret(self) -> bytes:
         """The secret of this store, the same for all its processes: made once, then read once in a process."""
