@@ -296,6 +296,56 @@ def test_a_callback_that_another_delivery_has_made_is_not_made_again(scene_of: S
     assert scene.delivered == []
 
 
+def test_a_lease_that_is_lost_before_the_callback_leaves_it_to_whoever_has_the_run(scene_of: SceneFactory) -> None:
+    with scene_of() as scene:
+        run_id = scene.add(status="completed", callback=Callback(URL))
+
+        class LosingStore(WatchedStore):
+            def reply(self, name: str) -> bytes | None:
+                self.leases[0].lost.set()
+                return super().reply(name)
+
+        store = LosingStore(Storage.from_settings(scene.settings))
+        carry_out(run_id, store, scene.settings, deliver=scene.deliver)
+        assert scene.queued() == ["later"]
+    assert scene.delivered == []
+
+
+LAST = "It is 43.\n\nTERMINATE"
+
+
+def test_two_workers_who_both_come_to_an_end_tell_the_same(scene_of: SceneFactory) -> None:
+    with scene_of() as scene:
+        run_id = scene.add()
+        life = Life(1, of="create", after=True)
+        with suppress(Killed):
+            scene.carry_out(run_id, life)
+        first = scene.reply(run_id)
+        scene.end_lease(run_id)
+        # The other one has heard something else from the model.
+        scene.store().change(
+            run_id, lambda run: replace(run, steps=(*run.steps[:2], replace(run.steps[2], content=LAST)))
+        )
+
+        class BlindStore(WatchedStore):
+            """Finds no reply before it has one of its own: the other worker writes it in between."""
+
+            saved = False
+
+            def reply(self, name: str) -> bytes | None:
+                return super().reply(name) if self.saved else None
+
+            def save_reply(self, name: str, data: bytes) -> bool:
+                self.saved = True
+                return super().save_reply(name, data)
+
+        carry_out(run_id, BlindStore(Storage.from_settings(scene.settings)), scene.settings)
+        run = scene.run(run_id)
+        assert scene.reply(run_id) == first
+    assert run.status == first["status"]
+    assert [step.content for step in run.steps] == [row["content"] for row in first["steps"]]
+
+
 def test_two_deliveries_at_once_carry_a_run_out_once(scene_of: SceneFactory) -> None:
     with scene_of() as scene, ThreadPoolExecutor(8) as workers:
         run_id = scene.add()
