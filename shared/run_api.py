@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from shared.api import Reply, Request, answered, caller_of, json_reply
 from shared.errors import InvalidRequest, RunNotFound
 from shared.query_parameters import flag, number
-from shared.run_links import RUN_ID_PATTERN, RunLinks, base_url, run_address, token_hash
+from shared.run_links import RUN_ID_PATTERN, RunLinks, base_url, run_address
 from shared.run_reply import accepted_body, ended_body, progress_body, row_body
 from shared.settings import Settings, current
 
@@ -164,7 +164,6 @@ class _Call:
             token_budget=asked.max_total_tokens or self.settings.run_max_tokens,
             files=tuple(files),
             callback=Callback(asked.callback_url) if asked.callback_url is not None else None,
-            token_hash=token_hash(self.links.token(run_id)),
         )
 
     def cancel(self) -> Reply:
@@ -203,12 +202,9 @@ class _Call:
         stored = self.store.load(run_id)
         if stored is None:
             raise RunNotFound
-        run = stored.run
-        by_token = fits and hmac.compare_digest(token_hash(token), run.token_hash)
-        by_principal = bool(self.caller) and hmac.compare_digest(owner_of(self.caller), run.owner)
-        if not (by_token or by_principal):
+        if not (fits or hmac.compare_digest(owner_of(self.caller), stored.run.owner)):
             raise RunNotFound
-        return run
+        return stored.run
 
     def state(self, run: Run, after: int = 0, *, fail_status: bool = False) -> Reply:
         """The reply that tells how far the run is."""

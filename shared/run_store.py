@@ -91,7 +91,7 @@ class RunStore:
         Whatever a call that failed has left, the next one with the same key makes a whole run of it.
 
         Args:
-            run: to be kept. Where the key has been seen before, its id and token are those of the first time.
+            run: to be kept. Where the key has been seen before, its id and time are those of the first post.
             files: contents of the files that the run names.
             key: None where repetitions are not known.
 

@@ -63,7 +63,6 @@ class Run:
         pending: `execution` where code was about to run when the last step was saved, else empty.
         problem: problem details of a run that failed, or of what it waits for.
         callback: None where the reply is fetched.
-        token_hash: SHA-256 of the run's own token, in hexadecimal.
     """
 
     run_id: str
@@ -74,7 +73,6 @@ class Run:
     message: str = field(repr=False)
     session_id: str = field(repr=False)
     max_turns: int
-    token_hash: str = field(repr=False)
     token_budget: int | None = None
     session_is_new: bool = False
     files: tuple[str, ...] = ()

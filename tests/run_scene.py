@@ -75,7 +75,6 @@ class Scene:
             "message": "Compute",
             "session_id": f"session-{run_id}",
             "max_turns": 10,
-            "token_hash": "",
             "files": tuple(files or ()),
         }
         run, _ = self.store().create(Run(**{**own, **values}), files or {}, None)

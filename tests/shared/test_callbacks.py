@@ -40,7 +40,6 @@ def run(url: str = URL) -> Run:
         message="",
         session_id="s",
         max_turns=1,
-        token_hash="",
         callback=Callback(url),
     )
 

@@ -27,7 +27,6 @@ RUN = Run(
     message="",
     session_id="s",
     max_turns=1,
-    token_hash="",
 )
 
 
