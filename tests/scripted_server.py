@@ -78,7 +78,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._head(reply)
             self._body(reply)
 
-    do_GET = do_POST = do_DELETE = handle_any
+    do_GET = do_POST = do_PUT = do_DELETE = handle_any
 
     def _head(self, reply: Answer) -> None:
         own = {"Content-Type": "application/json"}
