@@ -52,15 +52,15 @@ def claim(owner: str, key: str) -> str:
     return f"{KEYS}{hashlib.sha256(f'{owner}/{key}'.encode('utf-8', 'surrogatepass')).hexdigest()}"
 
 
-def listed(owner: str) -> str:
+def list_prefix(owner: str) -> str:
     """What the entries that list an owner's runs begin with."""
     return f"{OWNERS}{owner}/"
 
 
-def index(run: Run) -> str:
+def list_entry(run: Run) -> str:
     """Of the entry that lists a run."""
     time = min(max(int(run.created_at * 1000), 0), _TIMES - 1)
-    return f"{listed(run.owner)}{_TIMES - 1 - time:013d}-{run.run_id}"
+    return f"{list_prefix(run.owner)}{_TIMES - 1 - time:013d}-{run.run_id}"
 
 
 def run_id_of(name: str) -> str:

@@ -82,7 +82,7 @@ class _Sweep:
         elif found is not None:
             if not found.run.is_ended and found.run.expires_at >= self.epoch:
                 return
-            self._delete(names.index(found.run))
+            self._delete(names.list_entry(found.run))
         for name in sorted(blobs, key=lambda name: name != names.record(run_id)):
             self._delete(name)
         self.deleted += found is not None

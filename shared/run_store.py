@@ -107,7 +107,7 @@ class RunStore:
             found = None if claimed_now else self.load(run.run_id)
             if found is not None:
                 return self._without_enqueue_problem(found), False
-        self._storage.put(names.index(run), b"")
+        self._storage.put(names.list_entry(run), b"")
         for position, content in enumerate(data):
             self._storage.put(names.file(run.run_id, position), content)
         if self._storage.create(names.record(run.run_id), _record(run)) is not None:
@@ -241,7 +241,7 @@ class RunStore:
             InvalidRequest: the marker is not one that came with runs.
         """
         try:
-            page = self._storage.page(names.listed(owner), limit, _decoded(marker) if marker else None)
+            page = self._storage.page(names.list_prefix(owner), limit, _decoded(marker) if marker else None)
         except StorageRefused:
             if marker:
                 raise _bad_marker() from None
