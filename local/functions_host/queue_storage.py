@@ -169,7 +169,7 @@ def _message(found: Any) -> Message:
 
 @contextmanager
 def _failures() -> Iterator[None]:
-    """Makes every failure one of ours: a broken answer makes the SDK raise anything, which a listener has to outlive."""
+    """Makes every failure one of ours: a broken answer makes the SDK raise anything, and a listener outlives it."""
     try:
         yield
     except Exception as error:

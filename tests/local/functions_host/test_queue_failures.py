@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import socket
 from typing import Any
 
 import pytest
@@ -26,16 +25,17 @@ def failing(method: str, *numbers: int) -> Fail:
 
 
 def test_storage_that_is_away_is_told_once_and_found_again(caplog: pytest.LogCaptureFixture, azurite: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    queue, calls, clock = Queue(connection_string(port), create=False), Calls(), Time()
-    # The queue is next to the blobs, whose port comes first.
+    # One that has gone: outgoing connections do not take its three ports.
+    with running_azurite() as settings:
+        own = settings["AzureWebJobsStorage"]
+    port = own.partition("BlobEndpoint=http://127.0.0.1:")[2].partition("/")[0]
+    queue, calls, clock = Queue(own, create=False), Calls(), Time()
     caplog.set_level(logging.WARNING, "local.functions_host")
 
     async def scenario() -> None:
         async with listening(queue, calls, clock=clock):
             await until(lambda: len(clock.asked) > 3)
-            with running_azurite(["--port", str(port)]):
+            with running_azurite(["--port", port]):
                 queue.client.create_queue()
                 queue.put("here again")
                 await until(lambda: calls.seen == [("here again", 1)] and queue.count == 0)
