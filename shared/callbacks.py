@@ -27,10 +27,9 @@ from shared.deadline import Deadline
 from shared.errors import DeadlineReached, InvalidRequest, SettingError
 from shared.pool_transport import USER_AGENT
 from shared.public_addresses import is_public
-from shared.runs import Callback, Run
+from shared.runs import CALLBACK_URL_CHARACTERS_MAX, Callback, Run
 from shared.settings import Settings
 
-URL_CHARACTERS_MAX = 4096
 ATTEMPTS = 5
 FIRST_PAUSE_SECONDS = 4.0
 # All attempts and pauses together, and each attempt.
@@ -214,7 +213,7 @@ def _lower(response: http.client.HTTPResponse) -> Mapping[str, str]:
 
 def _target(url: str, settings: Settings) -> _Target:
     try:
-        if len(url) > URL_CHARACTERS_MAX or not re.fullmatch(r"[\x21-\x7e]+", url) or "\\" in url:
+        if len(url) > CALLBACK_URL_CHARACTERS_MAX or not re.fullmatch(r"[\x21-\x7e]+", url) or "\\" in url:
             raise ValueError("not a URL")
         parts = urlsplit(url)
         host = (parts.hostname or "").lower()

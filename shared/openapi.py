@@ -15,8 +15,9 @@ from pydantic import TypeAdapter
 from shared import VERSION, reply_shapes
 from shared.chat_request import ChatRequest
 from shared.run_api import LIST_LIMIT, LIST_LIMIT_MAX, WAIT_SECONDS_MAX
-from shared.run_links import ROUTE_PREFIX, RUN_ID_PATTERN
+from shared.run_links import ROUTE_PREFIX
 from shared.run_request import RunRequest
+from shared.runs import RUN_ID_PATTERN
 from shared.settings import Settings
 
 Json = dict[str, Any]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import re
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -18,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 from shared.api import Reply, Request, answered, caller_of, json_reply
 from shared.errors import InvalidRequest, RunNotFound
 from shared.query_parameters import flag, number
-from shared.run_links import RUN_ID_PATTERN, RunLinks, base_url, run_address
+from shared.run_links import RunLinks, base_url, run_address
 from shared.run_reply import accepted_body, ended_body, progress_body, row_body
+from shared.runs import FAILED, QUEUED, Callback, Run, is_run_id, owner_of
 from shared.settings import Settings, current
 
 if TYPE_CHECKING:
     from shared.run_request import RunRequest
     from shared.run_store import RunStore
-    from shared.runs import Run
 
 # Logic Apps polls every 20 s without it; one poll costs one read of a small blob.
 RETRY_AFTER_SECONDS = 5
@@ -137,7 +136,7 @@ class _Call:
             files,
             IdempotencyKey(key, asked.fingerprint()) if key else None,
         )
-        if run.status == "queued":
+        if run.status == QUEUED:
             # Also for a repetition: the first post may have ended between record and queue, and a second message
             # does no harm, because the worker takes a lease.
             self.store.enqueue(run.run_id)
@@ -146,8 +145,6 @@ class _Call:
         return json_reply(200, body, _FRESH) if asked.callback_url is not None else self._going_on(run, body)
 
     def _new_run(self, asked: RunRequest, files: Mapping[str, bytes]) -> Run:
-        from shared.runs import Callback, Run, owner_of
-
         run_id = uuid.uuid4().hex
         now = time.time()
         longest = min(self.settings.run_deadline_seconds, self.settings.run_max_deadline_seconds)
@@ -172,7 +169,6 @@ class _Call:
 
     def cancel_by_key(self) -> Reply:
         from shared.run_request import request_key
-        from shared.runs import owner_of
 
         key = request_key(self.request.headers)
         if key is None:
@@ -191,13 +187,11 @@ class _Call:
         Raises:
             RunNotFound: there is none, or the request may not; the two are told alike.
         """
-        from shared.runs import owner_of
-
         run_id = self.request.route.get("run_id", "")
         token = self.request.query.get("token", "")
         fits = self.links.opens(token, run_id)
         # Without token and principal nothing is read: guesses cost no storage call, and all take the same time.
-        if not re.fullmatch(RUN_ID_PATTERN, run_id) or not (fits or self.caller):
+        if not is_run_id(run_id) or not (fits or self.caller):
             raise RunNotFound
         stored = self.store.load(run_id)
         if stored is None:
@@ -219,8 +213,6 @@ class _Call:
         return json_reply(202, body, {**headers, **_FRESH})
 
     def recent(self) -> Reply:
-        from shared.runs import owner_of
-
         limit = int(number(self.request.query, "limit", LIST_LIMIT, 1, LIST_LIMIT_MAX, whole=True))
         runs, following = self.store.recent(owner_of(self.caller), limit, self.request.query.get("continuation"))
         rows = [row_body(run, run_address(self.links.base, run.run_id) if self.caller else None) for run in runs]
@@ -250,7 +242,7 @@ class _Watch:
         run = call.opened()
         if self._until is None:
             self._until = self._clock() + (wait if _waiting.room else 0.0)
-        if run.is_ended and run.status == "failed" and run.problem is not None and fail_status:
+        if run.status == FAILED and run.problem is not None and fail_status:
             return json_reply(int(run.problem["status"]), run.problem, {"Content-Type": _PROBLEM, **_FRESH})
         if run.is_ended or self._is_news(run, after) or self._clock() >= self._until:
             return call.state(run, after, fail_status=fail_status)

@@ -18,7 +18,6 @@ from shared.errors import SettingError
 from shared.settings import Settings
 
 ROUTE_PREFIX = "api"
-RUN_ID_PATTERN = r"[0-9a-f]{32}"
 _LOOPBACK = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?", re.IGNORECASE)
 
 

@@ -31,7 +31,7 @@ from shared.errors import (
 from shared.run_keys import IdempotencyKey, claimed, run_id_of
 from shared.run_lease import LEASE_SECONDS, Lease
 from shared.run_retention import delete_ended_before
-from shared.runs import QUEUED, Run
+from shared.runs import QUEUED, Run, is_run_id
 
 if TYPE_CHECKING:
     from shared.deadline import Deadline
@@ -137,7 +137,7 @@ class RunStore:
         Raises:
             RunUnreadable: what is there is no record of a run, or too large to be one.
         """
-        if not names.is_run_id(run_id):
+        if not is_run_id(run_id):
             return None
         try:
             blob = self._storage.read(names.record(run_id), RECORD_BYTES_MAX)
@@ -222,7 +222,7 @@ class RunStore:
 
     def reply(self, run_id: str) -> bytes | None:
         """What the chat gave; None where there is nothing."""
-        blob = self._storage.read(names.reply(run_id), REPLY_BYTES_MAX) if names.is_run_id(run_id) else None
+        blob = self._storage.read(names.reply(run_id), REPLY_BYTES_MAX) if is_run_id(run_id) else None
         return blob.data if blob is not None else None
 
     def recent(self, owner: str, limit: int, marker: str | None = None) -> tuple[list[Run], str | None]:

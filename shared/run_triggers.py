@@ -7,7 +7,6 @@ a URL, because the host logs what a function raises.
 from __future__ import annotations
 
 import logging
-import re
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from shared.deadline import Deadline
 from shared.errors import ServiceError
-from shared.run_links import RUN_ID_PATTERN
+from shared.runs import is_run_id
 from shared.settings import current
 
 if TYPE_CHECKING:
@@ -99,7 +98,7 @@ def delete_old(store: RunStore | None = None, *, clock: Callable[[], float] = ti
 
 def _run_id(message: bytes) -> str | None:
     text = message.decode("utf-8", "replace").strip()
-    if re.fullmatch(RUN_ID_PATTERN, text):
+    if is_run_id(text):
         return text
     _log.warning("A message in the queue of runs is no run's id; it is dropped")
     return None

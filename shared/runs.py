@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, TypeVar
@@ -15,6 +16,9 @@ QUEUED, RUNNING = "queued", "running"
 COMPLETED, TURN_LIMIT, DEADLINE, BUDGET = "completed", "turn_limit", "deadline", "budget"
 CANCELLED, FAILED = "cancelled", "failed"
 ENDED = frozenset({COMPLETED, TURN_LIMIT, DEADLINE, BUDGET, CANCELLED, FAILED})
+
+RUN_ID_PATTERN = r"[0-9a-f]{32}"
+CALLBACK_URL_CHARACTERS_MAX = 4096
 
 CallbackState = Literal["pending", "delivered", "given_up"]
 _Row = TypeVar("_Row")
@@ -108,6 +112,11 @@ class Run:
             return _run(json.loads(data))
         except (TypeError, KeyError, AttributeError, RecursionError) as error:
             raise ValueError(f"no record of a run ({type(error).__name__})") from error
+
+
+def is_run_id(text: str) -> bool:
+    """Whether it has the form of a run's id: others never get into a blob's name."""
+    return re.fullmatch(RUN_ID_PATTERN, text) is not None
 
 
 def owner_of(caller: str) -> str:

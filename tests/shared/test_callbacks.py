@@ -133,6 +133,7 @@ def is_allowed(url: str, settings: Settings = SETTINGS) -> bool:
         "https://prod-07.westeurope.logic.azure.com",
         "HTTPS://PROD-07.WestEurope.Logic.Azure.COM/x",
         "https://a.logic.azure.com/%0d%0a?x=y#fragment",
+        "https://a.logic.azure.com/".ljust(4096, "x"),
     ],
 )
 def test_logic_apps_own_addresses_are_allowed(url: str) -> None:
@@ -175,7 +176,7 @@ def test_logic_apps_own_addresses_are_allowed(url: str) -> None:
         "https://a.logic.azure.com/a b",
         "https://a.logic.azure.com/\r\nX: y",
         "https://a.logic.azure.com/\n",
-        "https://a.logic.azure.com/" + "x" * 5000,
+        "https://a.logic.azure.com/".ljust(4097, "x"),
         "https://" + "a" * 64 + ".logic.azure.com/",
     ],
 )

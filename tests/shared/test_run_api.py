@@ -196,7 +196,15 @@ def test_with_a_callback_there_is_no_location_to_poll(runs: Runs) -> None:
     assert "s3cret" not in reply.body.decode()
 
 
-@pytest.mark.parametrize("url", ["http://prod.logic.azure.com/x", "https://evil.example.com/x", "https://127.0.0.1/x"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://prod.logic.azure.com/x",
+        "https://evil.example.com/x",
+        "https://127.0.0.1/x",
+        "https://prod.logic.azure.com/".ljust(4097, "x"),
+    ],
+)
 def test_a_callback_that_may_not_be_is_refused_without_its_words(runs: Runs, url: str) -> None:
     reply = post(runs, {"message": "x", "callback_url": url})
     assert (reply.status, content(reply)["code"]) == (400, "callback_url_invalid")

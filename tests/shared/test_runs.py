@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.runs import ENDED, QUEUED, RUNNING, Callback, Run, owner_of
+from shared.runs import ENDED, QUEUED, RUNNING, Callback, Run, is_run_id, owner_of
 from shared.session_wire import SessionFile
 from shared.steps import Step, Usage
 
@@ -133,3 +133,10 @@ def test_the_data_of_a_run_comes_without_the_libraries_of_the_chat_or_the_storag
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("text", "good"), [("0af" * 10 + "00", True), ("", False), ("0" * 31, False), ("A" * 32, False)]
+)
+def test_only_an_id_is_an_id(text: str, good: bool) -> None:
+    assert is_run_id(text) == good
