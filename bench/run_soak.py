@@ -165,7 +165,7 @@ class Caller:
 
     def recorded(self) -> int:
         """How many runs there are."""
-        count, query = 0, {"limit": "100"}
+        count, query = 0, {"limit": "50"}
         while True:
             page = self._patiently("GET", f"{self._url}/api/runs", params=query)
             count += len(page["runs"])

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 # Logic Apps polls every 20 s without it; one poll costs one read of a small blob.
 RETRY_AFTER_SECONDS = 5
 WAIT_SECONDS_MAX = 20.0
-LIST_LIMIT, LIST_LIMIT_MAX = 20, 100
+# A list reads the whole record of each of its runs.
+LIST_LIMIT, LIST_LIMIT_MAX = 20, 50
 # How often a waiting request looks, and how many may wait in one process: beyond that they are answered at once.
 LOOK_SECONDS = 0.5
 WAITING_MAX = 200
