@@ -470,6 +470,19 @@ def test_where_too_many_wait_the_answer_is_immediate(runs: Runs, monkeypatch: py
     assert runs.looks == 1
 
 
+def test_polls_that_were_answered_take_no_room_from_those_that_wait(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_api, "WAITING_MAX", 1)
+    run_id = started(runs)
+    for query in ({}, {"wait": "0"}, {"wait": "nan"}, {"token": "wrong"}):
+        get(runs, run_id, query)
+    news_at(runs, run_id, 3, status="completed")
+    before = runs.looks
+    assert get(runs, run_id, wait="20").status == 200
+    assert runs.looks == before + 3
+
+
 def test_waiting_requests_share_few_threads(runs: Runs) -> None:
     """More wait than the event loop has threads, and all hear the news."""
     run_id = started(runs)
