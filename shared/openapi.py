@@ -156,7 +156,7 @@ _KEY_HEADER = _parameter(
 )
 _RUN_FAULTS = (400, 404, *_READS)
 # Those of a failed run, with `fail_status`.
-_FAILED_RUN = (413, 424)
+_FAILED_RUN = (409, 413, 424)
 
 OPERATIONS = (
     Operation(
@@ -183,7 +183,7 @@ OPERATIONS = (
         "StartRun",
         "Start a run: work that outlives its request",
         {200: "AcceptedRun", 202: "AcceptedRun"},
-        (400, 413, 415, 422, *_READS),
+        (400, 409, 413, 415, 422, *_READS),
         body="RunRequest",
         parameters=(_KEY_HEADER,),
     ),

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from shared.api import Reply, Request, answered, caller_of, json_reply
+from shared.api import Reply, Request, answered, caller_of, json_reply, problem_reply
 from shared.errors import InvalidRequest, RunNotFound
 from shared.query_parameters import flag, number
 from shared.run_links import RunLinks, base_url, run_address
@@ -34,7 +34,6 @@ LIST_LIMIT, LIST_LIMIT_MAX = 20, 50
 # How often a waiting request looks, and how many may wait in one process: beyond that they are answered at once.
 LOOK_SECONDS = 0.5
 WAITING_MAX = 200
-_PROBLEM = "application/problem+json"
 
 
 def create(request: Request, store: RunStore | None = None) -> Reply:
@@ -244,7 +243,8 @@ class _Watch:
         if self._until is None:
             self._until = self._clock() + (wait if _waiting.room else 0.0)
         if run.status == FAILED and run.problem is not None and fail_status:
-            return json_reply(int(run.problem["status"]), run.problem, {"Content-Type": _PROBLEM, **_FRESH})
+            reply = problem_reply(run.problem)
+            return replace(reply, headers={**reply.headers, **_FRESH})
         if run.is_ended or self._is_news(run, after) or self._clock() >= self._until:
             return call.state(run, after, fail_status=fail_status)
         return None

@@ -283,6 +283,18 @@ def test_a_key_belongs_to_its_caller(runs: Runs) -> None:
     assert started(runs, key="k", headers=ANNA) == started(runs, key="k", headers=ANNA)
 
 
+def test_a_key_that_is_deleted_while_it_is_used_is_told_as_a_conflict(runs: Runs) -> None:
+    started(runs, key="k")
+
+    def forget(operation: str, name: str) -> None:
+        if operation == "read" and name.startswith(run_names.KEYS):
+            runs.storage.delete(name)
+
+    runs.storage.before = forget
+    reply = post(runs, key="k")
+    assert (reply.status, content(reply)["code"]) == (409, "run_changed")
+
+
 def test_ten_posts_at_once_with_one_key_make_one_run(runs: Runs) -> None:
     with ThreadPoolExecutor(10) as threads:
         replies = list(threads.map(lambda _: post(runs, key="k"), range(10)))
@@ -369,6 +381,7 @@ def test_a_failed_run_can_be_its_problems_own_status(runs: Runs, asked: str) -> 
     runs.change(run_id, status=FAILED, problem=PROBLEM)
     reply = get(runs, run_id, fail_status=asked)
     assert (reply.status, reply.headers["Content-Type"]) == (503, "application/problem+json")
+    assert (reply.headers["Retry-After"], reply.headers["Cache-Control"]) == ("10", "no-store")
     assert content(reply) == PROBLEM
     runs.change(run_id, status="completed", problem=None)
     assert get(runs, run_id, fail_status=asked).status == 200
