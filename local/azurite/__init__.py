@@ -8,6 +8,7 @@ before anything is installed.
 from __future__ import annotations
 
 import shutil
+import socket
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parents[2] / ".azurite"
@@ -16,6 +17,7 @@ DATA = FOLDER / "data"
 ACCOUNT = "devstoreaccount1"
 # The same in every Azurite in the world, and printed in its documentation.
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+_CONNECT_SECONDS = 1.0
 
 
 def missing() -> str:
@@ -25,6 +27,20 @@ def missing() -> str:
     if not SCRIPT.exists():
         return "The storage emulator Azurite is not installed: run `python3 dev.py up`."
     return ""
+
+
+def is_listening(first_port: int = 10_000) -> bool:
+    """Whether somebody's Azurite, or what listens in its place, takes connections for blobs and queues.
+
+    Args:
+        first_port: the blob service's; by default where `UseDevelopmentStorage=true` leads.
+    """
+    for port in (first_port, first_port + 1):
+        try:
+            socket.create_connection(("127.0.0.1", port), _CONNECT_SECONDS).close()
+        except OSError:
+            return False
+    return True
 
 
 def connection_string(first_port: int) -> str:

@@ -15,6 +15,8 @@ from azure.core.exceptions import ResourceExistsError
 from azure.storage.blob import BlobServiceClient
 from azure.storage.queue import QueueClient
 
+from local.azurite import is_listening
+from local.azurite.__main__ import free_ports
 from local.part import Part, PartFailed
 from tests.local.commands import needs_azurite
 from tests.processes import all_gone, descendants, family
@@ -139,6 +141,27 @@ def test_part_ends_with_its_parent() -> None:
 def test_machine_without_node_is_told(tmp_path: Path) -> None:
     with azurite(PATH=str(tmp_path)) as part, pytest.raises(PartFailed, match=r"needs Node\.js with npm"):
         part.wait_ready(BOUND_SECONDS)
+
+
+def test_emulator_that_listens_is_found_and_half_of_one_is_none() -> None:
+    port = free_ports()
+    with socket.create_server(("127.0.0.1", port)):
+        assert not is_listening(port)
+        with socket.create_server(("127.0.0.1", port + 1)):
+            assert is_listening(port)
+    assert not is_listening(port)
+
+
+@needs_azurite
+def test_folder_that_cannot_be_used_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with (
+        azurite("--location", str(tmp_path / "file")) as part,
+        pytest.raises(PartFailed, match="exit code 1") as caught,
+    ):
+        part.wait_ready(BOUND_SECONDS)
+    assert "File exists" in str(caught.value)
+    assert "Traceback" not in str(caught.value)
 
 
 def test_lock_file_names_no_registry() -> None:
