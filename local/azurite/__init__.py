@@ -14,6 +14,7 @@ from pathlib import Path
 FOLDER = Path(__file__).resolve().parents[2] / ".azurite"
 SCRIPT = FOLDER / "node_modules" / "azurite" / "dist" / "src" / "azurite.js"
 DATA = FOLDER / "data"
+LOG = FOLDER / "npm.log"
 ACCOUNT = "devstoreaccount1"
 # The same in every Azurite in the world, and printed in its documentation.
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
@@ -24,6 +25,8 @@ def missing() -> str:
     """What this machine lacks for Azurite, and what to do, as sentences; empty where it can run."""
     if shutil.which("node") is None or shutil.which("npm") is None:
         return "The storage emulator Azurite needs Node.js with npm: install them, then run this again."
+    if not SCRIPT.exists() and LOG.exists():
+        return "The installation of the storage emulator Azurite has failed: see .azurite/npm.log, then run this again."
     if not SCRIPT.exists():
         return "The storage emulator Azurite is not installed: run `python3 dev.py up`."
     return ""
