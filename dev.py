@@ -71,7 +71,8 @@ def session_variables(session: Environment, package: Environment | None = None) 
 def hand_over(module: str, arguments: Sequence[str]) -> NoReturn:
     """Becomes `python -m` that module with these arguments, with everything it needs installed."""
     app, session = Environment(".venv", APP), Environment(".venv-session", SESSION)
-    needs_storage = arguments[:1] == ["up"] or "--run" in arguments
+    is_elsewhere = any(argument.partition("=")[0] == "--url" for argument in arguments)
+    needs_storage = arguments[:1] == ["up"] or ("--run" in arguments and not is_elsewhere)
     install([app, session, *(storage() if needs_storage else [])])
     command = [str(app.python), "-m", module, *arguments]
     if os.name == "posix":

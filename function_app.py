@@ -14,7 +14,7 @@ app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
 STORAGE = "AzureWebJobsStorage"
 # The host finds no queue for a reference to a setting that is not there; the default needs no setting.
 RUN_QUEUE = "%RUN_QUEUE_NAME%" if os.environ.get("RUN_QUEUE_NAME") else "runs"
-EVERY_NIGHT = "0 30 3 * * *"
+EVERY_HOUR = "0 30 * * * *"
 
 
 @app.route(route="chat", methods=["GET", "POST"])
@@ -24,8 +24,8 @@ def chat(req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
 
 
 @app.route(route="health", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
-def health(req: func.HttpRequest) -> func.HttpResponse:
-    """Says that the app is alive."""
+async def health(req: func.HttpRequest) -> func.HttpResponse:
+    """Says that the app is alive: on the event loop, also while all threads are taken."""
     return _response(api.health(_request(req)))
 
 
@@ -83,7 +83,7 @@ def fail_poisoned_run(message: func.QueueMessage) -> None:
     run_triggers.fail_poisoned(message.get_body())
 
 
-@app.timer_trigger(schedule=EVERY_NIGHT, arg_name="timer")
+@app.timer_trigger(schedule=EVERY_HOUR, arg_name="timer")
 def delete_old_runs(timer: func.TimerRequest) -> None:
     """Deletes runs that ended long ago."""
     run_triggers.delete_old()

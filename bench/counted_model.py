@@ -44,6 +44,7 @@ class CountedModel:
     def __init__(self, script: Sequence[ScriptEntry], latency_seconds: float = 0.0) -> None:
         self._app: ASGIApp = create_app(script=script, latency_seconds=latency_seconds)
         self._news = threading.Condition()
+        self._answered = 0
         self.asked: Counter[tuple[str, int]] = Counter()
         self.held: set[tuple[str, int]] = set()
 
@@ -56,6 +57,24 @@ class CountedModel:
         with self._news:
             if not self._news.wait_for(lambda: self.asked[task, turn] >= times, timeout_seconds):
                 raise TimeoutError(f"turn {turn} of {task} was asked for {self.asked[task, turn]} times")
+
+    def wait_asked_again(self, timeout_seconds: float) -> bool:
+        """Waits for the next call, so long; returns whether it has come."""
+        with self._news:
+            before = self.asked.total()
+            return self._news.wait_for(lambda: self.asked.total() > before, timeout_seconds)
+
+    @property
+    def made(self) -> int:
+        """How many calls there were."""
+        with self._news:
+            return self.asked.total()
+
+    @property
+    def answered(self) -> int:
+        """How many of them have been answered, to nobody where the caller has gone."""
+        with self._news:
+            return self._answered
 
     def calls(self, task: str, turns: int) -> list[int]:
         """How often each of a task's turns was asked for."""
@@ -78,6 +97,9 @@ class CountedModel:
             return next(given, None) or await receive()
 
         async def named(message: Message) -> None:
+            if task and message["type"] == "http.response.start":
+                with self._news:
+                    self._answered += 1
             if task and message["type"] == "http.response.body":
                 message = {**message, "body": message.get("body", b"").replace(TASK.encode(), task.encode())}
             await send(message)

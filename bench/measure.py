@@ -60,18 +60,20 @@ class Connection:
         self._http = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=REPLY_SECONDS)
         self._used = 0.0
 
-    def send(self, method: str, path: str, body: object = None) -> dict[str, Any]:
+    def send(
+        self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
         """Sends a request and reads the JSON reply; a reply without a body counts as an empty object.
 
         Raises:
             RuntimeError: the reply's status is not 2xx.
         """
         content = None if body is None else json.dumps(body)
-        headers = {**self.headers, **({"Content-Type": "application/json"} if content else {})}
+        sent = {**self.headers, **(headers or {}), **({"Content-Type": "application/json"} if content else {})}
         # The parts' server closes connections that were idle for five seconds.
         if time.monotonic() - self._used > IDLE_SECONDS:
             self._http.close()
-        self._http.request(method, self._path + path, content, headers)
+        self._http.request(method, self._path + path, content, sent)
         reply = self._http.getresponse()
         text = reply.read()
         self._used = time.monotonic()

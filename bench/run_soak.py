@@ -12,15 +12,14 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import requests
-
-from bench.counted_model import TASK, CountedModel, task_message, task_name
+from bench.counted_model import TASK, CountedModel, task_name
+from bench.run_caller import Caller
 from local.choice import Choice
 from local.session_pool import sandbox
 from local.stack import HOST, STORAGE, Stack
@@ -31,6 +30,7 @@ POSTERS = 8
 # Shared, because a session takes a process of its own on this machine.
 SESSIONS = 16
 OUTAGE_SECONDS = 5.0
+_LOOK_SECONDS = 1.0
 _MARK = """```python
 import time
 with open("/mnt/data/{name}", "a") as marks:
@@ -47,12 +47,13 @@ class Soak:
 
     Attributes:
         runs: how many.
-        kills: of the functions host, spread over the time in which there is work.
+        kills: of the functions host, each in the middle of a call of the model.
         outages: how often storage is stopped for `OUTAGE_SECONDS`, in between.
         seed: of the times and the order of all that.
         model_seconds: how long each answer of the model takes.
         code_seconds: how long each execution takes.
-        pause_seconds: longest time between a start and the next kill or outage.
+        at_once: most runs that the host carries out at once; 0 for what host.json says.
+        pause_seconds: longest time between a start and the next kill or outage, which then waits for a call.
         lease_seconds: how long a message of a killed host stays hidden; ten minutes in Azure.
         timeout_seconds: for all runs to end.
     """
@@ -63,6 +64,7 @@ class Soak:
     seed: int = 4
     model_seconds: float = 0.2
     code_seconds: float = 0.2
+    at_once: int = 0
     pause_seconds: float = 6.0
     lease_seconds: int = 5
     timeout_seconds: float = 600.0
@@ -77,6 +79,9 @@ class Outcome:
         recorded: how many runs there are in the end.
         model_calls: in all; `TURNS` a run are needed.
         marks: of each execution of each run: 1, then 2, where nothing was done twice.
+        kills: those that cut off a call of the model.
+        cut_off: calls of the model that they cut off, at least.
+        outages: those in which the model answered, so that there was something to store.
         seconds: from the first post to the end of the last run.
     """
 
@@ -85,6 +90,9 @@ class Outcome:
     model_calls: int
     marks: dict[str, list[int]]
     seconds: float
+    kills: int
+    cut_off: int
+    outages: int
 
     @property
     def twice(self) -> list[str]:
@@ -134,69 +142,6 @@ def marks_of(reply: dict[str, Any]) -> list[int]:
     return [int(match[1]) for match in found if match]
 
 
-class Caller:
-    """Posts runs and follows them, through a host that may be down at any time."""
-
-    def __init__(self, url: str, until: float) -> None:
-        self._url = url
-        self._until = until
-        self._local = threading.local()
-        self._sessions: list[requests.Session] = []
-
-    def close(self) -> None:
-        """Closes its connections."""
-        for session in self._sessions:
-            session.close()
-
-    def post(self, task: str, session: str) -> str:
-        """Starts a run, again until it is accepted, as Logic Apps would; gives its status_url."""
-        body = {"message": task_message(task), "session_id": session, "deadline_seconds": 3000}
-        reply = self._patiently("POST", f"{self._url}/api/runs", json=body, headers={"Idempotency-Key": task})
-        return str(reply["status_url"])
-
-    def ended(self, status_url: str) -> dict[str, Any]:
-        """The reply of a run that has ended."""
-        reply: dict[str, Any] = {"status": "unknown", "steps": []}
-        while time.monotonic() < self._until:
-            reply = self._patiently("GET", status_url, params={"wait": "20"})
-            if reply["status"] not in ("queued", "running"):
-                return reply
-        raise TimeoutError(f"a run is still {reply['status']} with {len(reply['steps'])} steps")
-
-    def recorded(self) -> int:
-        """How many runs there are."""
-        count, query = 0, {"limit": "100"}
-        while True:
-            page = self._patiently("GET", f"{self._url}/api/runs", params=query)
-            count += len(page["runs"])
-            if not page["continuation"]:
-                return count
-            query["continuation"] = page["continuation"]
-
-    def _patiently(self, method: str, url: str, **more: Any) -> dict[str, Any]:
-        session = getattr(self._local, "session", None)
-        if session is None:
-            session = self._local.session = requests.Session()
-            session.trust_env = False
-            self._sessions.append(session)
-        trouble = ""
-        while time.monotonic() < self._until:
-            try:
-                reply = session.request(method, url, timeout=40, **more)
-            except requests.RequestException as error:
-                trouble = type(error).__name__
-                time.sleep(0.2)
-                continue
-            if reply.status_code in (200, 202):
-                answer: dict[str, Any] = reply.json()
-                return answer
-            if reply.status_code < 500:
-                raise RuntimeError(f"{method}: {reply.status_code} {reply.text[:300]}")
-            trouble = f"{reply.status_code} {reply.json().get('code')}" if reply.content else str(reply.status_code)
-            time.sleep(0.2)
-        raise TimeoutError(f"{method} was not answered in time: {trouble}")
-
-
 def soak(wanted: Soak) -> Outcome:
     """Makes the runs, the kills and the outages.
 
@@ -208,41 +153,89 @@ def soak(wanted: Soak) -> Outcome:
     began = time.monotonic()
     with (
         tempfile.TemporaryDirectory() as kept,
-        # What is in memory only would be gone after an outage.
-        counted_stack(model, lease_seconds=wanted.lease_seconds, storage_args=["--location", kept]) as stack,
+        counted_stack(
+            model,
+            lease_seconds=wanted.lease_seconds,
+            # What is in memory only would be gone after an outage.
+            storage_args=["--location", kept],
+            host_env=concurrency(wanted.at_once),
+        ) as stack,
         closing(Caller(stack.url, began + wanted.timeout_seconds)) as caller,
+        ThreadPoolExecutor(1) as thread,
     ):
-        disturbing = threading.Thread(target=_disturb, args=(stack, wanted), daemon=True)
-        disturbing.start()
-        with ThreadPoolExecutor(POSTERS) as threads:
-            urls = list(threads.map(caller.post, tasks, (f"s{number % SESSIONS}" for number in range(wanted.runs))))
-        replies = _all_ended(caller, urls)
-        seconds = time.monotonic() - began
-        disturbing.join(wanted.timeout_seconds)
+        trouble = _Trouble(stack, model, wanted)
+        making = thread.submit(trouble.make)
+        try:
+            with ThreadPoolExecutor(POSTERS) as threads:
+                urls = list(threads.map(caller.post, tasks, (f"s{number % SESSIONS}" for number in range(wanted.runs))))
+                replies = list(threads.map(caller.ended, urls))
+            seconds = time.monotonic() - began
+        finally:
+            trouble.over.set()
+        making.result(wanted.timeout_seconds)
         recorded = caller.recorded()
     return Outcome(
         Counter(str(reply["status"]) for reply in replies),
         recorded,
-        sum(model.asked.values()),
+        model.made,
         {task: marks_of(reply) for task, reply in zip(tasks, replies, strict=True)},
         seconds,
+        sum(cut_off > 0 for cut_off in trouble.cut_off),
+        sum(trouble.cut_off),
+        sum(answers > 0 for answers in trouble.answers),
     )
 
 
-def _all_ended(caller: Caller, urls: Sequence[str]) -> list[dict[str, Any]]:
-    with ThreadPoolExecutor(POSTERS) as threads:
-        return list(threads.map(caller.ended, urls))
+def concurrency(number: int) -> dict[str, str]:
+    """The settings of a host that carries out so many runs at once; 0 for what host.json says."""
+    if not number:
+        return {}
+    # Not all of it: the next fetch would wait until the slowest of the last one has ended.
+    batch = max(1, min(number // 2, 32))
+    start = "AzureFunctionsJobHost__extensions__queues__"
+    return {
+        f"{start}batchSize": str(batch),
+        f"{start}newBatchThreshold": str(number - batch),
+        "PYTHON_THREADPOOL_THREAD_COUNT": str(number + 32),
+    }
 
 
-def _disturb(stack: Stack, wanted: Soak) -> None:
-    draw = random.Random(wanted.seed)  # noqa: S311  # times, not secrets
-    parts = [HOST] * wanted.kills + [STORAGE] * wanted.outages
-    draw.shuffle(parts)
-    for part in parts:
-        time.sleep(draw.uniform(0.5, wanted.pause_seconds))
-        if part == HOST:
-            stack.kill_part(HOST)
-        else:
-            stack.stop_part(STORAGE)
-            time.sleep(OUTAGE_SECONDS)
-        stack.start_part(part)
+class _Trouble:
+    """Kills the host and stops storage, each while there is work.
+
+    Attributes:
+        over: set when all runs have ended, so that nothing more is worth it.
+        cut_off: by kill, how many calls of the model it cut off.
+        answers: by outage, how many answers of the model came while storage was away.
+    """
+
+    def __init__(self, stack: Stack, model: CountedModel, wanted: Soak) -> None:
+        self._stack = stack
+        self._model = model
+        self._pause_seconds = wanted.pause_seconds
+        self._draw = random.Random(wanted.seed)  # noqa: S311  # times, not secrets
+        self._parts = [HOST] * wanted.kills + [STORAGE] * wanted.outages
+        self.over = threading.Event()
+        self.cut_off: list[int] = []
+        self.answers: list[int] = []
+
+    def make(self) -> None:
+        """Makes all of it, in an order of its own."""
+        self._draw.shuffle(self._parts)
+        for part in self._parts:
+            self.over.wait(self._draw.uniform(0.0, self._pause_seconds))
+            while not self._model.wait_asked_again(_LOOK_SECONDS):
+                if self.over.is_set():
+                    return
+            self._kill() if part == HOST else self._stop_storage()
+            self._stack.start_part(part)
+
+    def _kill(self) -> None:
+        self._stack.kill_part(HOST)
+        self.cut_off.append(self._model.made - self._model.answered)
+
+    def _stop_storage(self) -> None:
+        self._stack.stop_part(STORAGE)
+        before = self._model.answered
+        time.sleep(OUTAGE_SECONDS)
+        self.answers.append(self._model.answered - before)

@@ -21,8 +21,9 @@ from contextlib import closing
 from typing import Any
 
 from bench.counted_model import CountedModel, task_message, task_name
-from bench.measure import Connection, Figure, machine, milliseconds, percentile, show, show_head
-from bench.run_soak import EXECUTIONS, TURNS, Caller, Soak, counted_stack, marking_script, soak
+from bench.measure import Connection, Figure, machine, milliseconds, new_id, percentile, show, show_head
+from bench.run_caller import Caller
+from bench.run_soak import EXECUTIONS, TURNS, Soak, concurrency, counted_stack, marking_script, soak
 from bench.storage_calls import counted
 from local.azurite.running import running_azurite
 from local.stack import Stack
@@ -40,6 +41,7 @@ REASONS = {
     r"PUT .*/record": f"made; begun; {2 * TURNS - 1} messages; ended",
     r"GET .*/reply": "a poll of what has ended",
     r"PUT .*/reply": "the reply, before the record says that the run has ended",
+    r"PUT runs/keys": "which run the key has made",
     r"PUT runs/owners": "the entry of the caller's list",
     r"/lease lease": "the lease taken, given back, and renewed every 20 s",
     r"/lease": "the blob whose lease keeps two workers apart",
@@ -52,8 +54,9 @@ LEASE_SECONDS, TOGETHER_SECONDS, SOAK_SECONDS = 600, 240.0, 3000.0
 
 
 def post(host: Connection, number: int, **fields: Any) -> dict[str, Any]:
-    """Starts a run."""
-    return host.send("POST", "/api/runs", {"message": task_message(task_name(number)), **fields})
+    """Starts a run, with a key of its own, as Logic Apps does."""
+    body = {"message": task_message(task_name(number)), **fields}
+    return host.send("POST", "/api/runs", body, {"Idempotency-Key": new_id()})
 
 
 def poll(host: Connection, accepted: dict[str, Any], wait: int = 0) -> dict[str, Any]:
@@ -110,15 +113,15 @@ def picking_up() -> Iterator[Figure]:
 
 def together() -> Iterator[Figure]:
     """Runs through one instance, by how many it carries out at once."""
-    for concurrency in (0, *CONCURRENCIES):
-        yield _throughput(concurrency)
+    for at_once in (0, *CONCURRENCIES):
+        yield _throughput(at_once)
 
 
-def _throughput(concurrency: int) -> Figure:
-    """Runs a second; concurrency 0 is that of host.json."""
-    runs = min(RUNS, 6 * concurrency) if concurrency else RUNS
+def _throughput(at_once: int) -> Figure:
+    """Runs a second; 0 at once is what host.json says."""
+    runs = min(RUNS, 6 * at_once) if at_once else RUNS
     model = CountedModel(SHORT, MODEL_SECONDS)
-    with counted_stack(model, lease_seconds=LEASE_SECONDS, host_env=_concurrency(concurrency)) as stack:
+    with counted_stack(model, lease_seconds=LEASE_SECONDS, host_env=concurrency(at_once)) as stack:
         _warm(stack)
         start = time.perf_counter()
         until = time.monotonic() + TOGETHER_SECONDS
@@ -132,22 +135,9 @@ def _throughput(concurrency: int) -> Figure:
     if bad:
         raise RuntimeError(f"Runs ended {dict(bad)}")
     calls = len(SHORT) * MODEL_SECONDS
-    ideal = f"; {concurrency / calls:.1f} a second if the model were all" if concurrency else ""
-    name = f"{concurrency} at once" if concurrency else "as host.json says"
+    ideal = f"; {at_once / calls:.1f} a second if the model were all" if at_once else ""
+    name = f"{at_once} at once" if at_once else "as host.json says"
     return Figure(f"runs a second, {name}", runs / seconds, "/s", None, f"{runs} runs in {seconds:.1f} s{ideal}")
-
-
-def _concurrency(number: int) -> dict[str, str]:
-    if not number:
-        return {}
-    # Not all of it: the next fetch would wait until the slowest of the last one has ended.
-    batch = max(1, min(number // 2, 32))
-    start = "AzureFunctionsJobHost__extensions__queues__"
-    return {
-        f"{start}batchSize": str(batch),
-        f"{start}newBatchThreshold": str(number - batch),
-        "PYTHON_THREADPOOL_THREAD_COUNT": str(number + 32),
-    }
 
 
 def _warm(stack: Stack) -> None:
@@ -196,6 +186,8 @@ def print_soak(wanted: Soak) -> int:
     print(f"ended: {dict(outcome.statuses)}; recorded: {outcome.recorded}; {outcome.seconds:.0f} s")
     needed = TURNS * wanted.runs
     print(f"model calls: {outcome.model_calls}; needed {needed}; cut off and made again {outcome.model_calls - needed}")
+    print(f"kills in the middle of a call: {outcome.kills} of {wanted.kills}; at least {outcome.cut_off} calls cut off")
+    print(f"outages under load: {outcome.outages} of {wanted.outages}")
     print(f"executions: {executed}; needed {EXECUTIONS * wanted.runs}; tasks with one done twice: {outcome.twice}")
     whole = outcome.statuses == {"completed": wanted.runs} and outcome.recorded == wanted.runs
     return 0 if whole and not outcome.twice else 1
@@ -212,7 +204,7 @@ def main() -> int:
     options = parser.parse_args()
     if options.soak:
         counts = (options.runs, options.kills, options.outages, options.seed)
-        wanted = Soak(*counts, 1.0, 0.3, pause_seconds=12.0, timeout_seconds=SOAK_SECONDS)
+        wanted = Soak(*counts, model_seconds=1.0, code_seconds=0.3, pause_seconds=12.0, timeout_seconds=SOAK_SECONDS)
         return print_soak(wanted)
     show_head()
     show(accepting())

@@ -14,7 +14,6 @@ import socket
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -91,6 +90,7 @@ def _up(options: argparse.Namespace, err: Console) -> int:
     running = Stack(
         choice=choice,
         pools=options.pools,
+        storage_is_optional=True,
         port=options.port,
         core_tools=core_tools,
         # Runs outlive the stack: they go on when it is started again.
@@ -98,6 +98,8 @@ def _up(options: argparse.Namespace, err: Console) -> int:
         logs_to_terminal=True,
     )
     with _started(running, err), _noted(options.state_file, running.url):
+        if running.no_storage:
+            _say_no_storage(err, running.no_storage)
         _announce(running, choice, core_tools)
         stack.watch(running)
     return 0
@@ -148,7 +150,7 @@ def _one_off(options: argparse.Namespace, err: Console) -> Stack:
     choice = _choice(options, err)
     if not options.run:
         # A chat needs no storage, and messages in a configured queue are not for a host that ends at once.
-        return Stack(choice=replace(choice, local_storage=False), host_args=["--http-only"])
+        return Stack(choice=choice, host_args=["--http-only"])
     if not choice.local_storage and not choice.configured_storage:
         raise UsageError(f"A run needs storage. {azurite.missing()}")
     return Stack(choice=choice)
@@ -202,7 +204,12 @@ def _choice(options: argparse.Namespace, err: Console) -> Choice:
     settings = app_settings(os.environ, stack.ROOT)
     no_emulator = azurite.missing()
     choice = choose(
-        settings, unsafe_no_sandbox=options.unsafe_no_sandbox, no_sandbox=no_sandbox, no_emulator=no_emulator
+        settings,
+        unsafe_no_sandbox=options.unsafe_no_sandbox,
+        no_sandbox=no_sandbox,
+        no_emulator=no_emulator,
+        has_other_emulator=azurite.is_listening(),
+        with_runs=options.command == "up" or options.run,
     )
     if choice.stand_in_model:
         _say(err, "Model: the stand-in, which is no AI and knows a few kinds of tasks.")
@@ -214,8 +221,12 @@ def _choice(options: argparse.Namespace, err: Console) -> Choice:
     elif choice.local_pool:
         _say(err, "WARNING: there is no sandbox. Code runs on this machine with your rights.")
     if options.command == "up" and no_emulator and not choice.configured_storage:
-        _say(err, f"Storage: none, so there are chats, but no runs. {no_emulator}")
+        _say_no_storage(err, no_emulator)
     return choice
+
+
+def _say_no_storage(err: Console, reason: str) -> None:
+    _say(err, f"Storage: none, so there are chats, but no runs. {reason}")
 
 
 def _announce(running: Stack, choice: Choice, core_tools: bool) -> None:
@@ -230,7 +241,7 @@ def _announce(running: Stack, choice: Choice, core_tools: bool) -> None:
     lines.append('  python3 dev.py ask "What is the standard deviation of 4, 8, 15, 16, 23, 42?"')
     lines.append(f"  curl -s {running.url}/api/chat -H 'Content-Type: application/json' \\")
     lines.append("""    -d '{"message": "What is 6 * 7?"}'""")
-    if choice.local_storage or choice.configured_storage:
+    if stack.STORAGE in names or choice.configured_storage:
         lines += ["", "Or start a run, which goes on without you, and look at its status_url:"]
         lines.append(f"  curl -s {running.url}/api/runs -H 'Content-Type: application/json' \\")
         lines.append("""    -d '{"message": "What is 6 * 7?"}'""")

@@ -22,6 +22,8 @@ from typing import Any, Protocol
 ROOT = Path(__file__).resolve().parents[1]
 LOG_LINES_SHOWN = 40
 INSTALL_SECONDS = 1800
+# What goes on without it does not wait long for it.
+OPTIONAL_INSTALL_SECONDS = 300
 
 
 class Failed(Exception):
@@ -192,7 +194,8 @@ class Installation:
     def _is_complete(self) -> bool:
         if self._process is not None:
             code = self._process.poll()
-            if code is None and self.seconds < INSTALL_SECONDS:
+            limit = OPTIONAL_INSTALL_SECONDS if self.environment.optional else INSTALL_SECONDS
+            if code is None and self.seconds < limit:
                 return False
             if code != 0:
                 raise Failed(self._failure("took too long" if code is None else f"failed with exit code {code}"))

@@ -17,7 +17,7 @@ from typing import Any
 
 from local import azurite
 from local.choice import MODEL_SETTINGS, Choice, StackRefused
-from local.part import Part
+from local.part import Part, PartFailed
 from local.session_pool import sandbox
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -54,12 +54,16 @@ class Stack:
         kernel_python: interpreter of the sessions' kernels; by default `session_python()`.
         choice: which parts are local; by default all, the pool in a sandbox and storage where there can be.
         pools: how many local session pools: the parts `session_pool`, `session_pool_2` and so on.
+        storage_is_optional: where Azurite does not start, the others do without it.
         port: the function app's port on 127.0.0.1; 0 for any free one.
         app_dir: folder of `function_app.py`.
         identity_args, pool_args, model_args, storage_args, host_args: further arguments for a part.
         host_env: settings for the function app, over all others.
         core_tools: run the app with `func start`.
         logs_to_terminal: leave what the parts log on standard error instead of keeping the last lines.
+
+    Attributes:
+        no_storage: why Azurite did not start, where it is optional; else empty.
     """
 
     def __init__(
@@ -68,6 +72,7 @@ class Stack:
         *,
         choice: Choice | None = None,
         pools: int = 1,
+        storage_is_optional: bool = False,
         port: int = 0,
         app_dir: Path = ROOT,
         identity_args: Sequence[str] = (),
@@ -80,6 +85,7 @@ class Stack:
         logs_to_terminal: bool = False,
     ) -> None:
         self._choice = choice or Choice(sandboxed=not sandbox.missing(), local_storage=not azurite.missing())
+        self._storage_is_optional = storage_is_optional
         self._app_dir = app_dir
         self._host_env = dict(host_env or {})
         self._core_tools = core_tools
@@ -97,6 +103,7 @@ class Stack:
         self._ports = {HOST: port}
         self._parts: dict[str, Part] = {}
         self._ready: dict[str, dict[str, Any]] = {}
+        self.no_storage = ""
 
     def __enter__(self) -> Stack:
         self.start()
@@ -119,7 +126,10 @@ class Stack:
             for name in together:
                 self._launch(name)
             for name in together:
-                self._await_ready(name)
+                if name == STORAGE and self._storage_is_optional:
+                    self._await_storage()
+                else:
+                    self._await_ready(name)
             self.start_part(HOST)
         except BaseException:
             self.stop()
@@ -209,6 +219,13 @@ class Stack:
         self._ready[name] = ready
         # A part that is started again keeps its address, which others were given.
         self._ports[name] = int(str(ready["url"]).rpartition(":")[2])
+
+    def _await_storage(self) -> None:
+        try:
+            self._await_ready(STORAGE)
+        except PartFailed as failure:
+            self._parts.pop(STORAGE).stop()
+            self.no_storage = str(failure)
 
     def _arguments(self, name: str) -> list[str]:
         if name == SESSION_POOL:

@@ -140,10 +140,20 @@ def caller_of(headers: Mapping[str, str], settings: Settings) -> str:
 
 def problem(error: ServiceError) -> Reply:
     """The reply for an error: problem details with its code and remedy."""
+    return problem_reply(problem_body(error), error.retry_after_seconds)
+
+
+def problem_reply(body: Mapping[str, Any], retry_after_seconds: int | None = None) -> Reply:
+    """The reply for problem details, with the status that they name.
+
+    Args:
+        body: as `problem_body` makes it.
+        retry_after_seconds: when asking again makes sense, if it is known; it counts with 429 and 503.
+    """
     headers = {"Content-Type": "application/problem+json"}
-    if error.status in (429, 503):
-        headers["Retry-After"] = str(error.retry_after_seconds or 10)
-    return json_reply(error.status, problem_body(error), headers)
+    if body["status"] in (429, 503):
+        headers["Retry-After"] = str(retry_after_seconds or 10)
+    return json_reply(int(body["status"]), body, headers)
 
 
 _Answer = TypeVar("_Answer")

@@ -27,10 +27,9 @@ from shared.deadline import Deadline
 from shared.errors import DeadlineReached, InvalidRequest, SettingError
 from shared.pool_transport import USER_AGENT
 from shared.public_addresses import is_public
-from shared.runs import Callback, Run
+from shared.runs import CALLBACK_URL_CHARACTERS_MAX, Callback, Run
 from shared.settings import Settings
 
-URL_CHARACTERS_MAX = 4096
 ATTEMPTS = 5
 FIRST_PAUSE_SECONDS = 4.0
 # All attempts and pauses together, and each attempt.
@@ -85,6 +84,8 @@ def deliver(
 ) -> Callback:
     """Posts a reply to a run's callback, again after 429, 5xx and lost connections, for two minutes at most.
 
+    Not counted is a look-up of the host's name, of which only the system's resolver knows when to give up.
+
     Args:
         run: with a callback.
         reply: the body, JSON.
@@ -115,7 +116,7 @@ class _Delivery:
             key = _signing_key(settings)
         except (InvalidRequest, SettingError) as error:
             # It was allowed when the run was made.
-            _log.warning("A callback is not sent: %s", error.code)
+            _log.warning("The callback of run %s is not sent: %s", run_id, error.code)
             return replace(self._callback, state="given_up")
         deadline = Deadline.after(DELIVERY_SECONDS)
         for attempt in range(1, ATTEMPTS + 1):
@@ -128,7 +129,7 @@ class _Delivery:
                 break
             self._sleep(pause)
         if not answer.delivered:
-            _log.warning("A callback was given up: %s", answer.status or answer.trouble)
+            _log.warning("The callback of run %s was given up: %s", run_id, answer.status or answer.trouble)
         return replace(self._callback, state="delivered" if answer.delivered else "given_up")
 
     def _attempt(
@@ -214,7 +215,7 @@ def _lower(response: http.client.HTTPResponse) -> Mapping[str, str]:
 
 def _target(url: str, settings: Settings) -> _Target:
     try:
-        if len(url) > URL_CHARACTERS_MAX or not re.fullmatch(r"[\x21-\x7e]+", url) or "\\" in url:
+        if len(url) > CALLBACK_URL_CHARACTERS_MAX or not re.fullmatch(r"[\x21-\x7e]+", url) or "\\" in url:
             raise ValueError("not a URL")
         parts = urlsplit(url)
         host = (parts.hostname or "").lower()
@@ -284,6 +285,7 @@ def _headers(run_id: str, body: bytes, key: bytes | None, now: float) -> dict[st
 
 
 def _resolve(host: str) -> list[str]:
+    # It takes no timeout. glibc's resolver asks each server twice for 5 s, unless resolv.conf says otherwise.
     rows = socket.getaddrinfo(host, PORT, type=socket.SOCK_STREAM)
     return [str(row[4][0]) for row in rows]
 

@@ -25,7 +25,8 @@
     │   ├── StorageUnavailable      503: 429 or 5xx; try again
     │   ├── StorageForbidden        502: 401 or 403, a role or the right key is missing
     │   ├── StorageLimitExceeded    413: too large to be kept
-    │   └── StorageRefused          502: any other refusal, or a record that cannot be read
+    │   └── StorageRefused          502: any other refusal
+    │       └── RunUnreadable       502: what lies in a record's place is none, or too large
     ├── RunNotFound                 404: there is no such run
     ├── RunBusy                     409: another worker has the run
     ├── RunChanged                  409: somebody else changed the record meanwhile
@@ -323,6 +324,17 @@ class StorageRefused(StorageError):
     remedy = (
         "Check that AzureWebJobsStorage, or AzureWebJobsStorage__accountName and its kin, leads to a general-purpose "
         "account, and that nobody else writes its container 'runs'."
+    )
+
+
+class RunUnreadable(StorageRefused):
+    """What lies where a run's record should be is none, or is too large to be one."""
+
+    code = "run_unreadable"
+    title = "The run's record cannot be read"
+    remedy = (
+        "Start another run. See to it that nobody else writes the storage account's container 'runs'; the record is "
+        "deleted after RUN_RETENTION_DAYS."
     )
 
 

@@ -15,8 +15,9 @@ from pydantic import TypeAdapter
 from shared import VERSION, reply_shapes
 from shared.chat_request import ChatRequest
 from shared.run_api import LIST_LIMIT, LIST_LIMIT_MAX, WAIT_SECONDS_MAX
-from shared.run_links import ROUTE_PREFIX, RUN_ID_PATTERN
+from shared.run_links import ROUTE_PREFIX
 from shared.run_request import RunRequest
+from shared.runs import RUN_ID_PATTERN
 from shared.settings import Settings
 
 Json = dict[str, Any]
@@ -155,7 +156,7 @@ _KEY_HEADER = _parameter(
 )
 _RUN_FAULTS = (400, 404, *_READS)
 # Those of a failed run, with `fail_status`.
-_FAILED_RUN = (413, 424)
+_FAILED_RUN = (409, 413, 424)
 
 OPERATIONS = (
     Operation(
@@ -182,7 +183,7 @@ OPERATIONS = (
         "StartRun",
         "Start a run: work that outlives its request",
         {200: "AcceptedRun", 202: "AcceptedRun"},
-        (400, 413, 415, 422, *_READS),
+        (400, 409, 413, 415, 422, *_READS),
         body="RunRequest",
         parameters=(_KEY_HEADER,),
     ),

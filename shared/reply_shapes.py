@@ -127,6 +127,7 @@ class RunProgress(TypedDict):
     steps: list[Step]
     usage: Usage
     callback: NotRequired[CallbackState]
+    problem: NotRequired[Annotated[Problem, Field(description="What the run waits for.")]]
 
 
 class EndedRun(Made):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import re
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -16,26 +15,26 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from shared import telemetry
-from shared.api import Reply, Request, answered, caller_of, json_reply
+from shared.api import Reply, Request, answered, caller_of, json_reply, problem_reply
 from shared.errors import InvalidRequest, RunNotFound
 from shared.query_parameters import flag, number
-from shared.run_links import RUN_ID_PATTERN, RunLinks, base_url, run_address, token_hash
+from shared.run_links import RunLinks, base_url, run_address
 from shared.run_reply import accepted_body, ended_body, progress_body, row_body
+from shared.runs import FAILED, QUEUED, Callback, Run, is_run_id, owner_of
 from shared.settings import Settings, current
 
 if TYPE_CHECKING:
     from shared.run_request import RunRequest
     from shared.run_store import RunStore
-    from shared.runs import Run
 
 # Logic Apps polls every 20 s without it; one poll costs one read of a small blob.
 RETRY_AFTER_SECONDS = 5
 WAIT_SECONDS_MAX = 20.0
-LIST_LIMIT, LIST_LIMIT_MAX = 20, 100
+# A list reads the whole record of each of its runs.
+LIST_LIMIT, LIST_LIMIT_MAX = 20, 50
 # How often a waiting request looks, and how many may wait in one process: beyond that they are answered at once.
 LOOK_SECONDS = 0.5
 WAITING_MAX = 200
-_PROBLEM = "application/problem+json"
 
 
 def create(request: Request, store: RunStore | None = None) -> Reply:
@@ -139,7 +138,7 @@ class _Call:
             files,
             IdempotencyKey(key, asked.fingerprint()) if key else None,
         )
-        if run.status == "queued":
+        if run.status == QUEUED:
             # Also for a repetition: the first post may have ended between record and queue, and a second message
             # does no harm, because the worker takes a lease.
             self.store.enqueue(run.run_id)
@@ -150,16 +149,15 @@ class _Call:
         return json_reply(200, body, _FRESH) if asked.callback_url is not None else self._going_on(run, body)
 
     def _new_run(self, asked: RunRequest, files: Mapping[str, bytes]) -> Run:
-        from shared.runs import Callback, Run, owner_of
-
         run_id = uuid.uuid4().hex
         now = time.time()
+        longest = min(self.settings.run_deadline_seconds, self.settings.run_max_deadline_seconds)
         return Run(
             run_id=run_id,
             owner=owner_of(self.caller),
             caller=self.caller,
             created_at=now,
-            expires_at=now + (asked.deadline_seconds or self.settings.run_deadline_seconds),
+            expires_at=now + (asked.deadline_seconds or longest),
             message=asked.message,
             session_id=asked.session_id or uuid.uuid4().hex,
             session_is_new=asked.session_id is None,
@@ -167,7 +165,6 @@ class _Call:
             token_budget=asked.max_total_tokens or self.settings.run_max_tokens,
             files=tuple(files),
             callback=Callback(asked.callback_url) if asked.callback_url is not None else None,
-            token_hash=token_hash(self.links.token(run_id)),
             traceparent=telemetry.traceparent(),
         )
 
@@ -177,7 +174,6 @@ class _Call:
 
     def cancel_by_key(self) -> Reply:
         from shared.run_request import request_key
-        from shared.runs import owner_of
 
         key = request_key(self.request.headers)
         if key is None:
@@ -196,37 +192,32 @@ class _Call:
         Raises:
             RunNotFound: there is none, or the request may not; the two are told alike.
         """
-        from shared.runs import owner_of
-
         run_id = self.request.route.get("run_id", "")
         token = self.request.query.get("token", "")
         fits = self.links.opens(token, run_id)
         # Without token and principal nothing is read: guesses cost no storage call, and all take the same time.
-        if not re.fullmatch(RUN_ID_PATTERN, run_id) or not (fits or self.caller):
+        if not is_run_id(run_id) or not (fits or self.caller):
             raise RunNotFound
         stored = self.store.load(run_id)
         if stored is None:
             raise RunNotFound
-        run = stored.run
-        by_token = fits and hmac.compare_digest(token_hash(token), run.token_hash)
-        by_principal = bool(self.caller) and hmac.compare_digest(owner_of(self.caller), run.owner)
-        if not (by_token or by_principal):
+        if not (fits or hmac.compare_digest(owner_of(self.caller), stored.run.owner)):
             raise RunNotFound
-        return run
+        return stored.run
 
-    def state(self, run: Run, after: int = 0) -> Reply:
+    def state(self, run: Run, after: int = 0, *, fail_status: bool = False) -> Reply:
         """The reply that tells how far the run is."""
         if not run.is_ended:
-            return self._going_on(run, progress_body(run, self.links, after))
+            return self._going_on(run, progress_body(run, self.links, after), fail_status=fail_status)
         return json_reply(200, ended_body(run, self.store.reply(run.run_id), self.links, after), _FRESH)
 
-    def _going_on(self, run: Run, body: Mapping[str, Any]) -> Reply:
-        headers = {"Location": self.links.status_url(run.run_id), "Retry-After": str(RETRY_AFTER_SECONDS)}
+    def _going_on(self, run: Run, body: Mapping[str, Any], *, fail_status: bool = False) -> Reply:
+        # Whoever follows the Location asks for the rest in the same way.
+        url = self.links.status_url(run.run_id) + ("&fail_status=1" if fail_status else "")
+        headers = {"Location": url, "Retry-After": str(RETRY_AFTER_SECONDS)}
         return json_reply(202, body, {**headers, **_FRESH})
 
     def recent(self) -> Reply:
-        from shared.runs import owner_of
-
         limit = int(number(self.request.query, "limit", LIST_LIMIT, 1, LIST_LIMIT_MAX, whole=True))
         runs, following = self.store.recent(owner_of(self.caller), limit, self.request.query.get("continuation"))
         rows = [row_body(run, run_address(self.links.base, run.run_id) if self.caller else None) for run in runs]
@@ -256,10 +247,11 @@ class _Watch:
         run = call.opened()
         if self._until is None:
             self._until = self._clock() + (wait if _waiting.room else 0.0)
-        if run.is_ended and run.status == "failed" and run.problem is not None and fail_status:
-            return json_reply(int(run.problem["status"]), run.problem, {"Content-Type": _PROBLEM, **_FRESH})
+        if run.status == FAILED and run.problem is not None and fail_status:
+            reply = problem_reply(run.problem)
+            return replace(reply, headers={**reply.headers, **_FRESH})
         if run.is_ended or self._is_news(run, after) or self._clock() >= self._until:
-            return call.state(run, after)
+            return call.state(run, after, fail_status=fail_status)
         return None
 
     def _is_news(self, run: Run, after: int) -> bool:

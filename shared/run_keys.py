@@ -13,7 +13,7 @@ from shared.runs import Run
 if TYPE_CHECKING:
     from shared.storage import Storage
 
-_SHARED = ("run_id", "token_hash", "created_at")
+_SHARED = ("run_id", "created_at")
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ def claimed(storage: Storage, run: Run, key: IdempotencyKey) -> tuple[Run, bool]
         key: of this post.
 
     Returns:
-        The run: where the key is not new, with the id, the token and the time of the post that brought it first, so
-        that all who make this run make the same blobs. Its deadline is that of this post.
+        The run: where the key is not new, with the id and the time of the post that brought it first, so that all
+        who make this run make the same blobs. Its deadline is that of this post.
 
     Raises:
         InvalidRequest: the key was used for something else, with status 422.

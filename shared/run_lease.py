@@ -86,7 +86,7 @@ class Lease:
                 if not self._storage.renew(self._name, self._id):
                     break
             except ServiceError as error:
-                _log.warning("The lease on a run was not renewed: %s.", error.code)
+                _log.warning("The lease %s was not renewed: %s", self._name, error.code)
                 if self._clock() >= self._lasts_until:
                     break
                 wait = min(self._every_seconds / 4, self._lasts_until - self._clock())

@@ -1,14 +1,13 @@
 """The addresses of a run: where this app is reached, and the token that opens one run and nothing else.
 
 A token is an HMAC over the run's id with a secret that the store keeps. So it needs no place of its own: a repeated
-request gets the same address again, a record holds the token's hash alone, and a wrong token is refused before
-anything is read, which makes a wrong token and an unknown run alike, in their time too.
+request gets the same address again, and a wrong token is refused before anything is read, which makes a wrong token and
+an unknown run alike, in their time too.
 """
 
 from __future__ import annotations
 
 import base64
-import hashlib
 import hmac
 import re
 from collections.abc import Mapping
@@ -19,7 +18,6 @@ from shared.errors import SettingError
 from shared.settings import Settings
 
 ROUTE_PREFIX = "api"
-RUN_ID_PATTERN = r"[0-9a-f]{32}"
 _LOOPBACK = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?", re.IGNORECASE)
 
 
@@ -56,11 +54,6 @@ class RunLinks:
 def run_address(base: str, run_id: str) -> str:
     """The run's address without its token: for callers whom App Service names."""
     return f"{base}/{ROUTE_PREFIX}/runs/{run_id}"
-
-
-def token_hash(token: str) -> str:
-    """What a run's record keeps of its token."""
-    return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
 
 
 def base_url(headers: Mapping[str, str], settings: Settings) -> str:

@@ -14,17 +14,12 @@ from __future__ import annotations
 import hashlib
 import re
 
-from shared.runs import Run
+from shared.runs import RUN_ID_PATTERN, Run
 
 RUNS, KEYS, OWNERS, SECRET = "runs/", "keys/", "owners/", "secret"
 # Milliseconds since the epoch fit until 2286. Lists go up by name, and the newest is to be first.
 _TIMES = 10**13
 CLAIM_BYTES_MAX = 4096
-
-
-def is_run_id(text: str) -> bool:
-    """Whether it has the form of a run's id: others never get into a name."""
-    return re.fullmatch("[0-9a-f]{32}", text) is not None
 
 
 def record(run_id: str) -> str:
@@ -52,18 +47,18 @@ def claim(owner: str, key: str) -> str:
     return f"{KEYS}{hashlib.sha256(f'{owner}/{key}'.encode('utf-8', 'surrogatepass')).hexdigest()}"
 
 
-def listed(owner: str) -> str:
+def list_prefix(owner: str) -> str:
     """What the entries that list an owner's runs begin with."""
     return f"{OWNERS}{owner}/"
 
 
-def index(run: Run) -> str:
+def list_entry(run: Run) -> str:
     """Of the entry that lists a run."""
     time = min(max(int(run.created_at * 1000), 0), _TIMES - 1)
-    return f"{listed(run.owner)}{_TIMES - 1 - time:013d}-{run.run_id}"
+    return f"{list_prefix(run.owner)}{_TIMES - 1 - time:013d}-{run.run_id}"
 
 
 def run_id_of(name: str) -> str:
     """The run whose blob, or whose entry in a list, has that name; empty where it is no such name."""
-    found = re.match(f"{RUNS}([0-9a-f]{{32}})/", name) or re.fullmatch(f"{OWNERS}.*-([0-9a-f]{{32}})", name)
+    found = re.match(f"{RUNS}({RUN_ID_PATTERN})/", name) or re.fullmatch(f"{OWNERS}.*-({RUN_ID_PATTERN})", name)
     return found[1] if found else ""

@@ -39,6 +39,8 @@ def progress_body(run: Run, links: RunLinks, after: int = 0) -> dict[str, Any]:
         "steps": [step_body(step) for step in run.steps if step.index > after],
         "usage": asdict(run.usage),
     }
+    if run.problem is not None:
+        body["problem"] = dict(run.problem)
     if run.callback is not None:
         callback = run.callback
         body["callback"] = {
@@ -59,10 +61,7 @@ def ended_body(run: Run, reply: bytes | None, links: RunLinks, after: int = 0) -
         after: the last step that the caller has already.
     """
     made: dict[str, Any] = json.loads(reply) if reply is not None else {}
-    body = {**_NOTHING_MADE, **made, **progress_body(run, links, after)}
-    if run.problem is not None:
-        body["problem"] = dict(run.problem)
-    return body
+    return {**_NOTHING_MADE, **made, **progress_body(run, links, after)}
 
 
 def row_body(run: Run, address: str | None) -> dict[str, Any]:

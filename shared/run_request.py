@@ -11,10 +11,9 @@ from pydantic import Field
 
 from shared.chat_request import ChatRequest, WholeNumber
 from shared.errors import InvalidRequest
+from shared.runs import CALLBACK_URL_CHARACTERS_MAX
 from shared.settings import Settings
 
-DEADLINE_SECONDS_MAX: int = Settings.__dataclass_fields__["run_deadline_seconds"].metadata["bounds"][1]
-CALLBACK_URL_CHARACTERS_MAX = 4096
 IDEMPOTENCY_KEY_PATTERN = r"[!-~]{1,255}"
 # What Logic Apps sends by itself. Not `x-ms-tracking-id` and its kin: they are new with each attempt.
 _ACTION = "x-ms-action-tracking-id"
@@ -38,11 +37,11 @@ class RunRequest(ChatRequest):
 
     @classmethod
     def longest_deadline(cls, settings: Settings) -> int:
-        """The most seconds that a caller may ask for: the longest that the app may be set to."""
-        return DEADLINE_SECONDS_MAX
+        """The most seconds that a caller may ask for."""
+        return settings.run_max_deadline_seconds
 
     def check_limits(self, settings: Settings) -> None:
-        """Refuses values out of range; where the callback may go is `callbacks.check_url`'s to say.
+        """Refuses values out of range; `callbacks.check_url` does that for the callback.
 
         Raises:
             InvalidRequest: with the field's code.
@@ -52,12 +51,6 @@ class RunRequest(ChatRequest):
         if self.max_total_tokens is not None and not 1 <= self.max_total_tokens <= most:
             raise InvalidRequest(
                 "max_total_tokens_out_of_range", f"max_total_tokens may be 1 to {most}.", field="max_total_tokens"
-            )
-        if self.callback_url is not None and not 1 <= len(self.callback_url) <= CALLBACK_URL_CHARACTERS_MAX:
-            raise InvalidRequest(
-                "callback_url_invalid",
-                f"callback_url has 1 to {CALLBACK_URL_CHARACTERS_MAX} characters.",
-                field="callback_url",
             )
 
     def fingerprint(self) -> str:

@@ -7,6 +7,7 @@ than `uuid4().hex`. All of them raise StorageError where the storage does not do
 from __future__ import annotations
 
 import base64
+import logging
 import secrets
 import time
 import uuid
@@ -22,6 +23,7 @@ from shared.errors import (
     InvalidRequest,
     RunChanged,
     RunNotFound,
+    RunUnreadable,
     StorageError,
     StorageLimitExceeded,
     StorageRefused,
@@ -29,9 +31,10 @@ from shared.errors import (
 from shared.run_keys import IdempotencyKey, claimed, run_id_of
 from shared.run_lease import LEASE_SECONDS, Lease
 from shared.run_retention import delete_ended_before
-from shared.runs import QUEUED, Run
+from shared.runs import QUEUED, Run, is_run_id
 
 if TYPE_CHECKING:
+    from shared.deadline import Deadline
     from shared.settings import Settings
     from shared.storage import Storage
 
@@ -41,6 +44,8 @@ RECORD_BYTES_MAX, FILE_BYTES_MAX, REPLY_BYTES_MAX = 32_000_000, 70_000_000, 256_
 # A change fails when another one was faster, so that as many may meet as there are attempts.
 CHANGE_ATTEMPTS = 20
 _READERS = 8
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -86,7 +91,7 @@ class RunStore:
         Whatever a call that failed has left, the next one with the same key makes a whole run of it.
 
         Args:
-            run: to be kept. Where the key has been seen before, its id and token are those of the first time.
+            run: to be kept. Where the key has been seen before, its id and time are those of the first post.
             files: contents of the files that the run names.
             key: None where repetitions are not known.
 
@@ -102,7 +107,7 @@ class RunStore:
             found = None if claimed_now else self.load(run.run_id)
             if found is not None:
                 return self._without_enqueue_problem(found), False
-        self._storage.put(names.index(run), b"")
+        self._storage.put(names.list_entry(run), b"")
         for position, content in enumerate(data):
             self._storage.put(names.file(run.run_id, position), content)
         if self._storage.create(names.record(run.run_id), _record(run)) is not None:
@@ -127,16 +132,18 @@ class RunStore:
             raise
 
     def load(self, run_id: str) -> Stored | None:
-        """A run; None where there is none."""
-        if not names.is_run_id(run_id):
-            return None
-        blob = self._storage.read(names.record(run_id), RECORD_BYTES_MAX)
-        if blob is None:
+        """A run; None where there is none.
+
+        Raises:
+            RunUnreadable: what is there is no record of a run, or too large to be one.
+        """
+        if not is_run_id(run_id):
             return None
         try:
-            return Stored(Run.from_json(blob.data), blob.etag)
-        except ValueError as error:
-            raise StorageRefused("A run's record cannot be read.") from error
+            blob = self._storage.read(names.record(run_id), RECORD_BYTES_MAX)
+            return Stored(Run.from_json(blob.data), blob.etag) if blob is not None else None
+        except (ValueError, StorageLimitExceeded) as error:
+            raise RunUnreadable(f"A run's record cannot be read ({type(error).__name__}).") from error
 
     def made_by(self, owner: str, key: str) -> Stored | None:
         """The run that an owner's idempotency key has made; None where it has made none."""
@@ -207,15 +214,15 @@ class RunStore:
             found[name] = blob.data
         return found
 
-    def save_reply(self, run_id: str, data: bytes) -> None:
-        """Keeps what the chat gave; another attempt's reply takes its place."""
+    def save_reply(self, run_id: str, data: bytes) -> bool:
+        """Keeps what the chat gave; False where another attempt's reply is there, and stays."""
         if len(data) > REPLY_BYTES_MAX:
             raise StorageLimitExceeded(f"The reply has {len(data)} bytes; {REPLY_BYTES_MAX} are allowed.")
-        self._storage.put(names.reply(run_id), data)
+        return self._storage.create(names.reply(run_id), data) is not None
 
     def reply(self, run_id: str) -> bytes | None:
         """What the chat gave; None where there is nothing."""
-        blob = self._storage.read(names.reply(run_id), REPLY_BYTES_MAX) if names.is_run_id(run_id) else None
+        blob = self._storage.read(names.reply(run_id), REPLY_BYTES_MAX) if is_run_id(run_id) else None
         return blob.data if blob is not None else None
 
     def recent(self, owner: str, limit: int, marker: str | None = None) -> tuple[list[Run], str | None]:
@@ -227,31 +234,32 @@ class RunStore:
             marker: what came with the runs before; None for the first.
 
         Returns:
-            The runs, and the marker for those that follow; None where none do.
+            The runs, without those whose record cannot be read, and the marker for those that follow; None where none
+            do.
 
         Raises:
             InvalidRequest: the marker is not one that came with runs.
         """
         try:
-            page = self._storage.page(names.listed(owner), limit, _decoded(marker) if marker else None)
+            page = self._storage.page(names.list_prefix(owner), limit, _decoded(marker) if marker else None)
         except StorageRefused:
             if marker:
                 raise _bad_marker() from None
             raise
         with ThreadPoolExecutor(_READERS) as readers:
-            found = readers.map(self.load, (names.run_id_of(entry.name) for entry in page.entries))
+            found = readers.map(self._listed, (names.run_id_of(entry.name) for entry in page.entries))
             # An entry without its run is what a post that failed has left.
             runs = [stored.run for stored in found if stored is not None]
         return runs, base64.urlsafe_b64encode(page.marker.encode()).decode("ascii") if page.marker else None
 
-    def delete_ended_before(self, epoch: float, limit: int) -> int:
+    def delete_ended_before(self, epoch: float, deadline: Deadline) -> int:
         """Deletes runs that had ended, with all that belongs to them, by that time; returns how many.
 
         Args:
             epoch: seconds since the epoch.
-            limit: most of them.
+            deadline: what is not deleted by then is left for the next call.
         """
-        return delete_ended_before(self._storage, self.load, epoch, limit)
+        return delete_ended_before(self._storage, self.load, epoch, deadline)
 
     def secret(self) -> bytes:
         """The secret of this store, the same for all its processes: made once, then read once in a process."""
@@ -262,6 +270,13 @@ class RunStore:
                 blob = self._storage.read(names.SECRET, names.CLAIM_BYTES_MAX)
             self._secret = blob.data if blob is not None else new
         return self._secret
+
+    def _listed(self, run_id: str) -> Stored | None:
+        try:
+            return self.load(run_id)
+        except RunUnreadable as error:
+            _log.warning("Run %s is left out of a list: %s", run_id, error.detail)
+            return None
 
     def _without_enqueue_problem(self, stored: Stored) -> Run:
         # Whoever posts again enqueues again.

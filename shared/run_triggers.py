@@ -7,23 +7,22 @@ a URL, because the host logs what a function raises.
 from __future__ import annotations
 
 import logging
-import re
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from shared.deadline import Deadline
 from shared.errors import ServiceError
-from shared.run_links import RUN_ID_PATTERN
+from shared.runs import is_run_id
 from shared.settings import current
 
 if TYPE_CHECKING:
     from shared.run_store import RunStore
 
-DELETED_AT_ONCE = 500
-# Below the five minutes that a function has on every plan.
-DELETION_SECONDS_MAX = 240.0
+# Below the five minutes that a function has on every plan, with room for the last calls to a slow storage.
+DELETION_SECONDS_MAX = 200.0
 _log = logging.getLogger(__name__)
 
 
@@ -48,7 +47,7 @@ def carry_out(message: bytes, store: RunStore | None = None) -> None:
     from shared.run_store import process_store
     from shared.run_worker import carry_out as work
 
-    with _clean_errors():
+    with _clean_errors(f"Run {run_id}"):
         settings = current()
         work(run_id, store or process_store(settings), settings)
 
@@ -69,54 +68,49 @@ def fail_poisoned(message: bytes, store: RunStore | None = None) -> None:
     from shared.run_store import process_store
     from shared.run_worker import fail_poisoned as fail
 
-    with _clean_errors():
+    with _clean_errors(f"Run {run_id}"):
         settings = current()
         fail(run_id, store or process_store(settings), settings)
 
 
-def delete_old(store: RunStore | None = None) -> None:
-    """Deletes runs that ended longer ago than RUN_RETENTION_DAYS.
+def delete_old(store: RunStore | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
+    """Deletes runs that ended longer ago than RUN_RETENTION_DAYS, as many as the time allows; the next call goes on.
 
     A timer and not a lifecycle rule of the storage account: a rule counts from each blob's last write and knows nothing
     else, so that it would take the files of a run that still goes on, and the store's secret.
 
     Args:
         store: of the runs; None for the process's own.
+        clock: seconds, monotonic.
 
     Raises:
-        NotCarriedOut: the storage failed; the next day's call does the rest.
+        NotCarriedOut: the storage failed; the next call does the rest.
     """
     from shared.run_store import process_store
 
-    until = time.monotonic() + DELETION_SECONDS_MAX
-    deleted = 0
-    with _clean_errors():
+    deadline = Deadline.after(DELETION_SECONDS_MAX, clock)
+    with _clean_errors("Deletion of ended runs"):
         settings = current()
         runs = store or process_store(settings)
         before = time.time() - settings.run_retention_days * 86_400
-        while time.monotonic() < until:
-            count = runs.delete_ended_before(before, DELETED_AT_ONCE)
-            deleted += count
-            if count < DELETED_AT_ONCE:
-                break
-    _log.info("Deleted %d ended runs", deleted)
+        _log.info("Deleted %d ended runs", runs.delete_ended_before(before, deadline))
 
 
 def _run_id(message: bytes) -> str | None:
     text = message.decode("utf-8", "replace").strip()
-    if re.fullmatch(RUN_ID_PATTERN, text):
+    if is_run_id(text):
         return text
     _log.warning("A message in the queue of runs is no run's id; it is dropped")
     return None
 
 
 @contextmanager
-def _clean_errors() -> Iterator[None]:
+def _clean_errors(work: str) -> Iterator[None]:
     try:
         yield
     except ServiceError as error:
-        raise NotCarriedOut(f"{error.code}: {error.detail}") from None
+        raise NotCarriedOut(f"{work}: {error.code}: {error.detail}") from None
     except Exception as error:  # noqa: BLE001  # what is raised instead tells its type and place
         # The words of an unforeseen error may hold anything, so the log gets its type and place only.
         place = "".join(traceback.format_tb(error.__traceback__))
-        raise NotCarriedOut(f"Unforeseen {type(error).__name__}\n{place}") from None
+        raise NotCarriedOut(f"{work}: unforeseen {type(error).__name__}\n{place}") from None

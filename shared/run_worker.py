@@ -22,16 +22,22 @@ from shared.chat_reply import encoded, outcome_body, problem_body, step_body
 from shared.deadline import Deadline
 from shared.errors import (
     DeadlineReached,
+    IdentityError,
+    ModelBusy,
     ModelUnreachable,
+    PoolFull,
+    PoolOutcomeUnknown,
+    PoolUnavailable,
     PoolUnreachable,
     RunBusy,
     RunChanged,
     RunGivenUp,
     ServiceError,
-    StorageError,
-    StorageLimitExceeded,
+    StorageUnavailable,
+    StorageUnreachable,
 )
-from shared.run_record import HeldRun, Recorder, earlier_of
+from shared.run_hold import HeldRun, Recorder, earlier_of
+from shared.run_lease import LEASE_SECONDS
 from shared.runs import FAILED, Callback, Run
 from shared.session import Session
 from shared.settings import Settings
@@ -42,10 +48,24 @@ if TYPE_CHECKING:
     from shared.run_lease import Lease
     from shared.run_store import RunStore, Stored
 
+# As often as host.json delivers a message.
 ATTEMPTS = 5
-# A lease lasts as long where its holder is gone.
-BUSY_SECONDS = 60
+# Until a service that is busy is asked again: what it says itself, within bounds, or this.
+WAIT_SECONDS, WAIT_SECONDS_MAX = 30, 300
 FREEING_SECONDS = 30.0
+
+# They say so themselves, and the run waits until its deadline.
+_BUSY = (ModelBusy, PoolFull, PoolUnavailable)
+# Perhaps for a moment only. What code has done whose answer was lost, its session is asked in the next attempt.
+_WORTH_ANOTHER_TRY = (
+    IdentityError,
+    ModelUnreachable,
+    PoolOutcomeUnknown,
+    PoolUnreachable,
+    RunChanged,
+    StorageUnavailable,
+    StorageUnreachable,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -86,12 +106,11 @@ def carry_out(
         with store.lease(run_id) as lease, _Work(stored, store, settings, lease, deliver).told(clock()) as work:
             work.carry_out(clock)
     except (RunBusy, ChatAbandoned):
-        # Whoever has the run now may be gone before its end.
-        store.enqueue(run_id, BUSY_SECONDS)
+        _look_again(run_id, store)
 
 
 def fail_poisoned(run_id: str, store: RunStore, settings: Settings, *, deliver: Deliver = callbacks.deliver) -> None:
-    """Ends a run whose message was delivered in vain too often; one that is being worked on or has ended is left.
+    """Ends a run whose message was delivered in vain too often; one that is being worked on is looked at again later.
 
     Args:
         run_id: as the message names it.
@@ -103,14 +122,18 @@ def fail_poisoned(run_id: str, store: RunStore, settings: Settings, *, deliver: 
         ServiceError: the message has to be delivered again.
     """
     stored = store.load(run_id)
-    if stored is None or stored.run.is_ended:
+    if stored is None or _is_done(stored.run):
         return
     try:
         with store.lease(run_id) as lease, _Work(stored, store, settings, lease, deliver).told(time.time()) as work:
             work.give_up()
     except (RunBusy, ChatAbandoned):
-        # It has a message of its own.
-        return
+        _look_again(run_id, store)
+
+
+def _look_again(run_id: str, store: RunStore) -> None:
+    # Whoever has the run now may be gone before its end, or be gone already: then its lease lasts as long as this.
+    store.enqueue(run_id, LEASE_SECONDS)
 
 
 def _is_done(run: Run) -> bool:
@@ -150,8 +173,10 @@ class _Work(HeldRun):
         self._call_back()
 
     def give_up(self) -> None:
-        """Ends the run, as failed unless it was only its end that was not written down."""
-        if not self._end_as_replied():
+        """Ends the run, as failed unless it was only its end that was not written down, or its callback not made."""
+        if self.run.is_ended:
+            self.reload()
+        elif not self._end_as_replied():
             self._fail(RunGivenUp("The run's message was delivered in vain too often."))
         self._call_back()
 
@@ -161,31 +186,43 @@ class _Work(HeldRun):
             return
         if self.run.cancel_requested and not begun_before:
             self._end(CANCELLED)
-        elif self.attempt > ATTEMPTS:
+        elif self._attempts_in_vain > ATTEMPTS:
             self._fail(RunGivenUp(f"The run was begun {ATTEMPTS} times without coming to an end."))
         else:
             self._chat(Deadline.after(max(0.0, self.run.expires_at - clock())))
 
+    @property
+    def _attempts_in_vain(self) -> int:
+        return self.attempt - self.run.waits
+
     def _chat(self, deadline: Deadline) -> None:
-        run = self.run
         try:
             outcome = run_chat(
-                self._task(),
-                self._settings,
-                deadline,
-                observer=Recorder(self),
-                earlier=earlier_of(run),
+                self._task(), self._settings, deadline, observer=Recorder(self), earlier=earlier_of(self.run)
             )
             self.check_hold()
             reply = encoded(outcome_body(outcome))
-            self._store.save_reply(self._run_id, reply)
+            is_the_first = self._store.save_reply(self._run_id, reply)
         except ServiceError as error:
-            if _is_worth_another_try(error) and self.attempt < ATTEMPTS:
-                raise
-            self._fail(error)
+            self._go_on_after(error, deadline)
             return
-        self._reply = reply
-        self._end(outcome.status, outcome.steps, outcome.usage)
+        if is_the_first:
+            self._reply = reply
+            self._end(outcome.status, outcome.steps, outcome.usage)
+        else:
+            self._end_as_replied()
+
+    def _go_on_after(self, error: ServiceError, deadline: Deadline) -> None:
+        """Waits where a service is busy, has the message delivered again where that may help, else fails the run."""
+        seconds = min(error.retry_after_seconds or WAIT_SECONDS, WAIT_SECONDS_MAX)
+        if isinstance(error, _BUSY) and seconds < deadline.remaining():
+            problem = problem_body(error)
+            self.save(lambda run: replace(run, waits=run.waits + 1, problem=problem))
+            self._store.enqueue(self._run_id, seconds)
+        elif isinstance(error, _WORTH_ANOTHER_TRY) and self._attempts_in_vain < ATTEMPTS:
+            raise error
+        else:
+            self._fail(error)
 
     def _task(self) -> ChatTask:
         run = self.run
@@ -211,18 +248,19 @@ class _Work(HeldRun):
         return True
 
     def _end(self, status: str, steps: tuple[Step, ...] = (), usage: Usage | None = None) -> None:
-        if status == CANCELLED and (self.attempt > 1 or self._reply is not None):
+        # In a session of an earlier conversation there is more than this run's work.
+        if status == CANCELLED and self.run.session_is_new and (self.attempt > 1 or self._reply is not None):
             self._free_session()
         spent = usage or Usage()
         self.save(lambda run: replace(run, status=status, steps=steps, usage=spent, pending=""))
 
     def _fail(self, error: ServiceError) -> None:
-        _log.warning("A run failed: %s: %s", error.code, error.detail)
+        _log.warning("Run %s failed: %s: %s", self._run_id, error.code, error.detail)
         telemetry.failure(error.code)
         self.save(lambda run: replace(run, status=FAILED, pending="", problem=problem_body(error)))
 
     def _call_back(self) -> None:
-        if _is_done(self.run):
+        if not self.run.is_ended or _is_done(self.run):
             return
         reply = self._reply or self._store.reply(self._run_id)
         self.check_hold()
@@ -242,13 +280,7 @@ class _Work(HeldRun):
             ).delete_session()
         except (ServiceError, DeadlineReached) as error:
             # It ends by itself when it has cooled down.
-            _log.warning("The session of a cancelled run could not be ended: %s", type(error).__name__)
-
-
-def _is_worth_another_try(error: ServiceError) -> bool:
-    if isinstance(error, StorageLimitExceeded):
-        return False
-    return error.status == 503 or isinstance(error, (PoolUnreachable, ModelUnreachable, StorageError, RunChanged))
+            _log.warning("The session of run %s, cancelled, could not be ended: %s", self._run_id, type(error).__name__)
 
 
 def _callback_body(run: Run, reply: bytes | None) -> bytes:

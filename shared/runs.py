@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, TypeVar
@@ -15,6 +16,9 @@ QUEUED, RUNNING = "queued", "running"
 COMPLETED, TURN_LIMIT, DEADLINE, BUDGET = "completed", "turn_limit", "deadline", "budget"
 CANCELLED, FAILED = "cancelled", "failed"
 ENDED = frozenset({COMPLETED, TURN_LIMIT, DEADLINE, BUDGET, CANCELLED, FAILED})
+
+RUN_ID_PATTERN = r"[0-9a-f]{32}"
+CALLBACK_URL_CHARACTERS_MAX = 4096
 
 CallbackState = Literal["pending", "delivered", "given_up"]
 _Row = TypeVar("_Row")
@@ -59,10 +63,10 @@ class Run:
         known_files: what the session had, by path, before the chat made anything.
         cancel_requested: it is to end at its next step.
         attempts: how many deliveries have begun to work on it.
+        waits: how many of them have put it off because a service was busy.
         pending: `execution` where code was about to run when the last step was saved, else empty.
-        problem: problem details of a run that failed.
+        problem: problem details of a run that failed, or of what it waits for.
         callback: None where the reply is fetched.
-        token_hash: SHA-256 of the run's own token, in hexadecimal.
         traceparent: of the post, in the form of W3C's trace context; empty where nothing is measured.
     """
 
@@ -74,7 +78,6 @@ class Run:
     message: str = field(repr=False)
     session_id: str = field(repr=False)
     max_turns: int
-    token_hash: str = field(repr=False)
     token_budget: int | None = None
     session_is_new: bool = False
     files: tuple[str, ...] = ()
@@ -84,6 +87,7 @@ class Run:
     known_files: Mapping[str, SessionFile] = field(default_factory=dict, repr=False)
     cancel_requested: bool = False
     attempts: int = 0
+    waits: int = 0
     pending: str = ""
     problem: Mapping[str, Any] | None = None
     callback: Callback | None = None
@@ -110,6 +114,11 @@ class Run:
             return _run(json.loads(data))
         except (TypeError, KeyError, AttributeError, RecursionError) as error:
             raise ValueError(f"no record of a run ({type(error).__name__})") from error
+
+
+def is_run_id(text: str) -> bool:
+    """Whether it has the form of a run's id: others never get into a blob's name."""
+    return re.fullmatch(RUN_ID_PATTERN, text) is not None
 
 
 def owner_of(caller: str) -> str:

@@ -38,7 +38,8 @@ RENEW_SECONDS = 5
 _PIECE_BYTES = 8_000_000
 # Azure Functions gives an instance up to so many threads; more connections than this are closed after use.
 _CONNECTIONS = 64
-_QUEUE_NAME = r"(?=.{3,63}\Z)[a-z0-9]+(-[a-z0-9]+)*"
+# Azure allows 63 characters, and the host's queue of poisoned messages has seven more at its end.
+_QUEUE_NAME = r"(?=.{3,56}\Z)(?!.*-poison\Z)[a-z0-9]+(-[a-z0-9]+)*"
 _ACCOUNT_NAME = r"[a-z0-9]{3,24}"
 _CONNECTION_NAME = "AzureWebJobsStorage"
 
@@ -109,7 +110,10 @@ class Storage:
             SettingError: a setting is missing or malformed.
         """
         if not re.fullmatch(_QUEUE_NAME, settings.run_queue_name):
-            raise SettingError("RUN_QUEUE_NAME", "A queue's name is 3 to 63 lower-case letters, digits and hyphens.")
+            raise SettingError(
+                "RUN_QUEUE_NAME",
+                "It is not 3 to 56 lower-case letters, digits and hyphens, or ends in -poison.",
+            )
         # It writes down every request with its address.
         logging.getLogger("azure.core.pipeline.policies.http_logging_policy").setLevel(logging.WARNING)
         retry: Any = {"backoff": 1, "retry_total": attempts - 1, "random_jitter_range": 1}

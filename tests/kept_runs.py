@@ -12,7 +12,7 @@ from shared.storage import Storage
 
 
 def new_run(caller: str = "somebody", **changes: Any) -> Run:
-    """A run like one that was just asked for: its own id, token, session and times."""
+    """A run like one that was just asked for: its own id, session and times."""
     run_id, now = uuid.uuid4().hex, time.time()
     values: dict[str, Any] = {
         "run_id": run_id,
@@ -23,7 +23,6 @@ def new_run(caller: str = "somebody", **changes: Any) -> Run:
         "message": "Plot it",
         "session_id": uuid.uuid4().hex,
         "max_turns": 10,
-        "token_hash": f"hash of {run_id}",
     }
     return Run(**{**values, **changes})
 

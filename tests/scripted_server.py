@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import ssl
 import threading
 from collections.abc import Callable, Iterator
@@ -35,6 +36,7 @@ class Answer:
         hang_up: closes the connection instead.
         silent: never answers.
         drip_seconds: between any two bytes of the body.
+        drips_head: the status line and the headers come as slowly as the body.
         unsized: the body has no length and ends with the connection.
     """
 
@@ -44,6 +46,7 @@ class Answer:
     hang_up: bool = False
     silent: bool = False
     drip_seconds: float = 0.0
+    drips_head: bool = False
     unsized: bool = False
 
 
@@ -75,27 +78,32 @@ class _Handler(BaseHTTPRequestHandler):
             return
         # The client may have given up.
         with suppress(OSError):
-            self._head(reply)
-            self._body(reply)
+            head = self._head(reply)
+            self._send(head, reply.drip_seconds if reply.drips_head else 0.0)
+            self._send(reply.body, reply.drip_seconds)
 
-    do_GET = do_POST = do_DELETE = handle_any
+    do_GET = do_POST = do_PUT = do_DELETE = handle_any
 
-    def _head(self, reply: Answer) -> None:
+    def _head(self, reply: Answer) -> bytes:
         own = {"Content-Type": "application/json"}
         own |= {"Connection": "close"} if reply.unsized else {"Content-Length": str(len(reply.body))}
         self.send_response(reply.status)
         for name, value in {**own, **reply.headers}.items():
             self.send_header(name, value)
+        head = io.BytesIO()
+        wire, self.wfile = self.wfile, head
         self.end_headers()
+        self.wfile = wire
+        return head.getvalue()
 
-    def _body(self, reply: Answer) -> None:
-        if not reply.drip_seconds:
-            self.wfile.write(reply.body)
+    def _send(self, data: bytes, drip_seconds: float) -> None:
+        if not drip_seconds:
+            self.wfile.write(data)
             return
-        for number in range(min(len(reply.body), int(SECONDS_MAX / reply.drip_seconds))):
-            if self.ending.wait(reply.drip_seconds):
+        for number in range(min(len(data), int(SECONDS_MAX / drip_seconds))):
+            if self.ending.wait(drip_seconds):
                 break
-            self.wfile.write(reply.body[number : number + 1])
+            self.wfile.write(data[number : number + 1])
         self.close_connection = True
 
 

@@ -16,7 +16,7 @@ import azure.functions as func
 import pytest
 from azure.functions.timer import TimerRequest
 
-from shared import VERSION, api, run_api, settings
+from shared import VERSION, api, callbacks, chat, run_api, run_worker, settings
 from tests.triggers import TRIGGERS, Trigger
 
 ROOT = Path(__file__).parents[1]
@@ -68,12 +68,22 @@ def test_the_queues_name_is_left_to_the_host_where_the_setting_is_there() -> Non
     assert python(code, RUN_QUEUE_NAME="other") == "['%RUN_QUEUE_NAME%', '%RUN_QUEUE_NAME%-poison']"
 
 
-def test_old_runs_are_deleted_once_a_day() -> None:
+def test_old_runs_are_deleted_every_hour() -> None:
     (timer,) = (trigger.binding for trigger in TRIGGERS if trigger.binding["type"] == "timerTrigger")
-    second, minute, hour, *days = timer["schedule"].split()
-    assert days == ["*", "*", "*"]
-    assert all(part.isdigit() for part in (second, minute, hour))
+    second, minute, *others = timer["schedule"].split()
+    assert others == ["*"] * 4
+    assert second.isdigit()
+    assert minute.isdigit()
     assert not timer.get("runOnStartup")
+
+
+def test_the_host_lets_the_longest_run_come_to_its_end() -> None:
+    host = json.loads((ROOT / "host.json").read_text("utf-8"))
+    hours, minutes, seconds = map(int, host["functionTimeout"].split(":"))
+    # Its chat, the fetching of its files, and its callback.
+    longest = settings.RUN_SECONDS_MAX + chat.HARVEST_SECONDS_MAX + callbacks.DELIVERY_SECONDS
+    assert longest < hours * 3600 + minutes * 60 + seconds
+    assert host["extensions"]["queues"]["maxDequeueCount"] == run_worker.ATTEMPTS
 
 
 def trigger_of(name: str) -> Trigger:

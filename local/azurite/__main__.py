@@ -37,16 +37,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if reason:
         sys.stderr.write(reason + "\n")
         return 1
-    port = options.port or _free_ports()
-    with _claimed(options.location) as location:
-        process = subprocess.Popen(  # noqa: S603  # the package that dev.py installed, no shell
-            _command(port, location),
-            cwd=FOLDER,
-            env={name: value for name, value in os.environ.items() if not name.startswith("AZURITE_")},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        return _attend(process, port, with_parent=options.with_parent)
+    try:
+        port = options.port or free_ports()
+        with _claimed(options.location) as location:
+            process = subprocess.Popen(  # noqa: S603  # the package that dev.py installed, no shell
+                _command(port, location),
+                cwd=FOLDER,
+                env={name: value for name, value in os.environ.items() if not name.startswith("AZURITE_")},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+            )
+            return _attend(process, port, with_parent=options.with_parent)
+    except OSError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -123,7 +127,7 @@ def _lock(file: IO[str]) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def _free_ports() -> int:
+def free_ports() -> int:
     """The first of three free ports that follow each other."""
     for _ in range(_PORT_TRIES):
         port = random.choice(_PORTS)  # noqa: S311  # nobody has to be kept from guessing it

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from local.azurite import FOLDER, SCRIPT
+from local.azurite import FOLDER, LOG, SCRIPT
 from local.environments import Failed
 
 _PINS = ("package.json", "package-lock.json")
@@ -27,7 +27,7 @@ class NodePackages:
 
     def __init__(self, npm: str, *, optional: bool) -> None:
         self.optional = optional
-        self.log = FOLDER / "npm.log"
+        self.log = LOG
         self._npm = npm
         self._stamp = FOLDER / "dev.json"
         here = Path(__file__).parent
@@ -53,7 +53,9 @@ class NodePackages:
         """The command that installs."""
         # Scripts of packages are not needed, so they do not run.
         quiet = ("--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier")
-        yield [self._npm, "ci", "--prefix", str(FOLDER), *quiet]
+        # By default npm asks a registry that does not answer for more than ten minutes.
+        impatient = ("--fetch-retries=1", "--fetch-timeout=20000")
+        yield [self._npm, "ci", "--prefix", str(FOLDER), *quiet, *impatient]
 
     def finish(self) -> None:
         """Notes that the installation is complete."""

@@ -193,13 +193,16 @@ class QueueListener:
         normal = pause = self._lease_seconds / 2
         while not await self._wait(held.done, pause):
             try:
-                held.message = await self._blocking(self._queue.hide, held.message, self._lease_seconds)
+                await self._blocking(self._hide_again, held)
                 pause = normal
             except MessageGone:
                 _logger.warning("Queue '%s', message %s: another has it.", self._queue.name, held.message.id)
                 return
             except StorageFailed:
                 pause = min(normal, max(pause / 2, _RENEWAL_SECONDS_MIN))
+
+    def _hide_again(self, held: _Held) -> None:
+        held.message = self._queue.hide(held.message, self._lease_seconds)
 
     async def _complete(self, held: _Held, succeeded: bool) -> None:
         if succeeded:
@@ -223,7 +226,10 @@ class QueueListener:
             self._queue.name,
             POISON_SUFFIX,
         )
-        await self._persistently(held, lambda: self._queue.move_to_poison(held.message))
+        # Only what is still ours, and each step again by itself: nothing gets into the poison queue twice.
+        is_ours = await self._persistently(held, lambda: self._hide_again(held))
+        if is_ours and await self._persistently(held, lambda: self._queue.copy_to_poison(held.message)):
+            await self._persistently(held, lambda: self._queue.delete(held.message))
 
     async def _give_back(self, held: _Held) -> None:
         try:
@@ -231,16 +237,21 @@ class QueueListener:
         except StorageFailed as failure:
             _logger.warning("Queue '%s', message %s: %s.", self._queue.name, held.message.id, failure)
 
-    async def _persistently(self, held: _Held, change: Callable[[], object]) -> None:
-        """Makes a change, again after pauses where the storage fails; then the lease brings the message back."""
-        for pause in (*_RETRY_SECONDS, None):
+    async def _persistently(self, held: _Held, change: Callable[[], object]) -> bool:
+        """Makes a change, again after pauses where the storage fails; returns whether it was made.
+
+        Where it was not, the lease brings the message back.
+        """
+        pauses = iter(_RETRY_SECONDS)
+        while True:
             try:
                 await self._blocking(change)
-                return
+                return True
             except StorageFailed as failure:
+                pause = next(pauses, None)
                 if pause is None or isinstance(failure, MessageGone):
                     _logger.warning("Queue '%s', message %s: %s.", self._queue.name, held.message.id, failure)
-                    return
+                    return False
             await self._sleep(pause)
 
     async def _wait(self, event: asyncio.Event, seconds: float) -> bool:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from azure.core.exceptions import AzureError, ResourceNotFoundError
-from azure.storage.queue import QueueClient
+from azure.core.exceptions import ResourceNotFoundError
+from azure.storage.queue import QueueClient, StorageErrorCode
 
 from local.functions_host.queue_settings import Connection
 
@@ -74,15 +76,12 @@ class StorageQueue:
         Raises:
             StorageFailed: the storage did not answer, or refused.
         """
-        try:
+        with _failures(), suppress(ResourceNotFoundError):
             pages = self._queue.receive_messages(
                 messages_per_page=count, visibility_timeout=visibility_seconds, max_messages=count
             ).by_page()
             return [_message(found) for found in next(pages, ())]
-        except ResourceNotFoundError:
-            return []
-        except (AzureError, ValueError) as error:
-            raise _failure(error) from error
+        return []
 
     def hide(self, message: Message, seconds: int) -> Message:
         """Keeps a message from others for so many seconds from now; returns it with its new receipt.
@@ -91,44 +90,34 @@ class StorageQueue:
             MessageGone: it is not ours any more.
             StorageFailed: the storage did not answer, or refused.
         """
-        try:
+        with _failures():
             changed = self._queue.update_message(message.id, message.receipt, visibility_timeout=seconds)
-        except ResourceNotFoundError as error:
-            raise MessageGone("the message is gone") from error
-        except AzureError as error:
-            raise _failure(error) from error
-        return replace(message, receipt=str(changed.pop_receipt))
+            return replace(message, receipt=str(changed.pop_receipt))
 
     def delete(self, message: Message) -> None:
-        """Removes a message; one that is gone already is no error.
+        """Removes a message; one that is deleted already is no error.
 
         Raises:
+            MessageGone: another has it.
             StorageFailed: the storage did not answer, or refused.
         """
-        try:
+        with _failures(), suppress(ResourceNotFoundError):
             self._queue.delete_message(message.id, message.receipt)
-        except ResourceNotFoundError:
-            return
-        except AzureError as error:
-            raise _failure(error) from error
 
-    def move_to_poison(self, message: Message) -> None:
-        """Copies a message to the poison queue, made if there is none yet, and removes it here.
+    def copy_to_poison(self, message: Message) -> None:
+        """Copies a message to the poison queue, made if there is none yet; the message stays here.
 
         Raises:
             StorageFailed: the storage did not answer, or refused.
         """
         if self._poison is None:
             return
-        try:
+        with _failures():
             try:
                 self._poison.send_message(message.raw)
             except ResourceNotFoundError:
                 self._poison.create_queue()
                 self._poison.send_message(message.raw)
-        except AzureError as error:
-            raise _failure(error) from error
-        self.delete(message)
 
     def close(self) -> None:
         """Closes the connections."""
@@ -178,9 +167,21 @@ def _message(found: Any) -> Message:
     )
 
 
+@contextmanager
+def _failures() -> Iterator[None]:
+    """Makes every failure one of ours: a broken answer makes the SDK raise anything, and a listener outlives it."""
+    try:
+        yield
+    except Exception as error:
+        raise _failure(error) from error
+
+
 def _failure(error: Exception) -> StorageFailed:
-    # The text of an error may hold the account's address.
     status = getattr(error, "status_code", None)
     code = getattr(error, "error_code", None)
+    # An old receipt is 400, not 404: since it was given, another one has fetched or renewed the message.
+    if status == 404 or code == StorageErrorCode.POP_RECEIPT_MISMATCH:
+        return MessageGone("another has the message, or has deleted it")
+    # The text of an error may hold the account's address.
     parts = [type(error).__name__, *([f"status {status}"] if status else []), *([str(code)] if code else [])]
     return StorageFailed(", ".join(parts))

@@ -17,17 +17,8 @@ import zmq
 from jupyter_client.asynchronous.client import AsyncKernelClient
 
 from local.session_pool.container import Container, ContainerLost, Process, SocketFolder
-from local.session_pool.outcome import (
-    ABORTED,
-    FORGED,
-    PICTURE_LENGTH_MAX,
-    RESULT_LENGTH_MAX,
-    TOO_LARGE,
-    Outcome,
-    result_of,
-    timeout_text,
-    without_colours,
-)
+from local.session_pool.kernel_output import NO_RESULT, Output
+from local.session_pool.outcome import ABORTED, FORGED, Outcome, timeout_text
 
 READY_SECONDS = 60.0
 INTERRUPT_GRACE_SECONDS = 2.0
@@ -52,9 +43,7 @@ _wait()
 del _wait
 """
 _HEADERS_BYTES_MAX = 1 << 16
-_OUTPUT_LOST = "Output that was too large has been left out.\n"
 _CHANNELS = ("shell", "iopub", "stdin", "control", "hb")
-_RESULT_TYPE = "application/x-session-result"
 
 
 class Kernel:
@@ -122,7 +111,7 @@ class Kernel:
             told: whether the text after a timeout names the seconds.
         """
         began = time.monotonic()
-        output = _Output(stream_length)
+        output = Output(stream_length)
         request = self._client.execute(code, allow_stdin=False, store_history=stream_length > 0, stop_on_error=False)
         state = await self._follow(request, output, began + timeout_seconds)
         if state == "timeout":
@@ -136,7 +125,7 @@ class Kernel:
         if state == "dead":
             return self._ended(False, output, ABORTED, began, kernel_lost=True)
         outcome = self._ended(not output.failed, output, output.stderr, began)
-        if outcome.succeeded and output.result is _NO_RESULT and _ends_in_none(code):
+        if outcome.succeeded and output.result is NO_RESULT and _ends_in_none(code):
             return replace(outcome, result=None)
         return outcome
 
@@ -147,12 +136,12 @@ class Kernel:
         if not self._following:
             self._disconnect()
 
-    def _ended(self, succeeded: bool, output: _Output, stderr: str, began: float, kernel_lost: bool = False) -> Outcome:
-        result = "" if output.result is _NO_RESULT or not succeeded else output.result
+    def _ended(self, succeeded: bool, output: Output, stderr: str, began: float, kernel_lost: bool = False) -> Outcome:
+        result = "" if output.result is NO_RESULT or not succeeded else output.result
         milliseconds = round((time.monotonic() - began) * 1000)
         return Outcome(succeeded, output.stdout, stderr[: output.limit], result, milliseconds, kernel_lost, output.text)
 
-    async def _follow(self, request: str, output: _Output, until: float) -> str:
+    async def _follow(self, request: str, output: Output, until: float) -> str:
         self._following = True
         try:
             state = await self._read(request, output, until)
@@ -164,7 +153,7 @@ class Kernel:
             if not self.alive:
                 self._disconnect()
 
-    async def _read(self, request: str, output: _Output, until: float) -> str:
+    async def _read(self, request: str, output: Output, until: float) -> str:
         silent = 0
         while True:
             left = until - time.monotonic()
@@ -213,7 +202,7 @@ class Kernel:
         header, parent = session.unpack(parts[1]), session.unpack(parts[2])
         return {"msg_type": header["msg_type"], "parent_header": parent, "content": None}
 
-    async def _replied(self, request: str, output: _Output) -> bool:
+    async def _replied(self, request: str, output: Output) -> bool:
         channel, found = self._client.shell_channel, False
         while await channel.msg_ready():
             with suppress(*FORGED):
@@ -223,7 +212,7 @@ class Kernel:
                     output.failed |= reply["content"]["status"] != "ok"
         return found
 
-    async def _settle(self, request: str, output: _Output) -> None:
+    async def _settle(self, request: str, output: Output) -> None:
         # Of an error that cannot be shown, such as one for want of memory, the reply alone tells. It is sent first.
         if not await self._replied(request, output):
             await self._client.shell_channel.socket.poll(round(POLL_SECONDS * 1000))
@@ -255,64 +244,6 @@ async def _ready(client: AsyncKernelClient, process: Process) -> None:
         for task in (ended, ready):
             task.cancel()
         await asyncio.gather(ended, ready, return_exceptions=True)
-
-
-_NO_RESULT: Any = object()
-
-
-class _Output:
-    """Collects what a kernel sends for one request; what is over the limit is read and dropped."""
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.stdout = ""
-        self.stderr = ""
-        self.result: Any = _NO_RESULT
-        self.text = ""
-        self.failed = False
-
-    def take(self, message: dict[str, Any]) -> bool:
-        """Takes a message; true when it says that the kernel is idle again."""
-        kind, content = message["msg_type"], message["content"]
-        if content is None:
-            self._too_large(kind)
-        elif kind == "stream":
-            self._stream(content["name"], content["text"])
-        elif kind in ("execute_result", "display_data"):
-            self._data(kind, content["data"])
-        elif kind == "error":
-            self.failed = True
-            self._stream("stderr", without_colours("\n".join(content["traceback"])[: RESULT_LENGTH_MAX + self.limit]))
-        return bool(kind == "status" and content and content["execution_state"] == "idle")
-
-    def lose(self) -> None:
-        """Says that output is missing."""
-        self._stream("stderr", _OUTPUT_LOST)
-
-    def _too_large(self, kind: str) -> None:
-        if kind in ("execute_result", "display_data"):
-            self.result = self.text = TOO_LARGE
-            return
-        self.failed |= kind == "error"
-        self.lose()
-
-    def _stream(self, name: str, text: str) -> None:
-        if name == "stdout":
-            self.stdout += text[: self.limit - len(self.stdout)]
-        else:
-            self.stderr += text[: self.limit - len(self.stderr)]
-
-    def _data(self, kind: str, data: dict[str, Any]) -> None:
-        picture = data.get("image/png")
-        if isinstance(picture, str):
-            if len(picture) > PICTURE_LENGTH_MAX:
-                self.result = self.text = TOO_LARGE
-            else:
-                self.result = {"type": "image", "format": "png", "base64_data": picture.replace("\n", "")}
-        elif kind == "execute_result":
-            self.text = str(data.get("text/plain", ""))[:RESULT_LENGTH_MAX]
-            # No JSON form is one that cannot be read.
-            self.result = result_of(data.get(_RESULT_TYPE, ""), self.text)
 
 
 def _connection() -> dict[str, Any]:

@@ -23,7 +23,8 @@ from local.session_pool import errors
 from local.session_pool.errors import Refusal
 from local.session_pool.files import FILE_BYTES_MAX
 from local.session_pool.metadata import Metadata
-from local.session_pool.sessions import Session, SessionPool
+from local.session_pool.session import Session
+from local.session_pool.sessions import SessionPool
 from local.session_pool.wire import Call, Dialect, Operation
 from local.session_pool.wire.dialect import rfc3339
 

@@ -21,8 +21,26 @@ from tests.logic_apps import public_network
 
 LEASE_SECONDS = 5
 BOUND_SECONDS = 150
-KILLS = Soak(runs=30, kills=5, lease_seconds=LEASE_SECONDS)
-OUTAGES = Soak(runs=60, outages=2, model_seconds=1.0, lease_seconds=LEASE_SECONDS)
+# More runs than fit at once, so that there is work for each kill while what the last one cut off waits for its lease.
+KILLS = Soak(
+    runs=30,
+    kills=3,
+    model_seconds=0.5,
+    code_seconds=0.3,
+    at_once=8,
+    pause_seconds=1.5,
+    lease_seconds=LEASE_SECONDS,
+    timeout_seconds=BOUND_SECONDS,
+)
+OUTAGES = Soak(
+    runs=48,
+    outages=2,
+    model_seconds=1.0,
+    at_once=16,
+    pause_seconds=4.0,
+    lease_seconds=LEASE_SECONDS,
+    timeout_seconds=BOUND_SECONDS,
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -177,12 +195,16 @@ def test_killed_between_the_end_and_the_record_of_its_callback(callback_scene: d
 
 def test_killed_at_random_all_runs_end_and_none_twice(killed: Outcome) -> None:
     assert_each_once(killed, KILLS)
-    # A kill interrupts one call at most of each run that is under way.
-    assert TURNS * KILLS.runs <= killed.model_calls <= (TURNS + KILLS.kills) * KILLS.runs
+    assert killed.kills == KILLS.kills
+    assert killed.cut_off >= KILLS.kills
+    # What was cut off is all that was done again, and that is one call at most of each run that was under way.
+    needed = TURNS * KILLS.runs
+    assert needed + killed.cut_off <= killed.model_calls <= needed + KILLS.kills * KILLS.at_once
 
 
 def test_storage_stopped_and_started_under_load_costs_no_run(cut_off: Outcome) -> None:
     assert_each_once(cut_off, OUTAGES)
+    assert cut_off.outages == OUTAGES.outages
     assert cut_off.model_calls >= TURNS * OUTAGES.runs
 
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from rich.console import Console
 
+from local.ask import View
+from local.ask_http import NoReply, Target
+from local.ask_run import Clock, run
 from tests.scripted_server import Answer, Received, ScriptedServer, scripted_server
 
 ROOT = Path(__file__).parents[2]
@@ -56,9 +61,10 @@ SHOWN = [
 class App:
     """A function app with one run; a poll gets the next of these answers, filtered by `after` as the real one does."""
 
-    def __init__(self, polls: Sequence[Answer | Mapping[str, Any]], accepted: Answer | None = None) -> None:
+    def __init__(self, polls: Sequence[Answer | Mapping[str, Any]], *accepted: Answer) -> None:
         self.polls = list(polls)
-        self.accepted = accepted
+        self.accepted = list(accepted)
+        self.posted = threading.Event()
         self.cancelled = threading.Event()
         self.polled = threading.Event()
         self.server = ScriptedServer("")
@@ -66,10 +72,13 @@ class App:
     def answer(self, number: int, request: Received) -> Answer:
         parts = urlsplit(request.path)
         if (request.method, parts.path) == ("POST", "/api/runs"):
-            return self.accepted or self._json(202, self._links({"status": "queued", "session_id": "s-1"}))
-        if parts.path == "/api/runs/r1/cancel":
+            self.posted.set()
+            started = self._json(202, self._links({"status": "queued", "session_id": "s-1"}))
+            return self.accepted.pop(0) if self.accepted else started
+        if (request.method, parts.path) == ("POST", "/api/runs/cancel"):
+            assert request.headers["idempotency-key"] == self.server.received[0].headers["idempotency-key"]
             self.cancelled.set()
-            return self._json(202, self._links({"status": "running"}))
+            return self._json(200, self._links({"status": "running"}))
         if not self.polls:
             self.polled.set()
             return Answer(silent=True)
@@ -78,7 +87,7 @@ class App:
             return poll
         after = int(parse_qs(parts.query).get("after", ["0"])[0])
         steps = [step for step in poll["steps"] if step["index"] > after]
-        return self._json(200 if poll["status"] != "running" else 202, {**poll, "steps": steps})
+        return self._json(202 if poll["status"] in ("queued", "running") else 200, {**poll, "steps": steps})
 
     def _links(self, body: Mapping[str, Any]) -> dict[str, Any]:
         address = f"{self.server.url}/api/runs/r1"
@@ -178,7 +187,7 @@ def test_failed_run_tells_its_problem(tmp_path: Path) -> None:
 
 def test_refused_run_tells_its_problem(tmp_path: Path) -> None:
     refusal = Answer(422, json.dumps({**PROBLEM, "status": 422}).encode())
-    code, out, err = ask(tmp_path, App([], accepted=refusal))
+    code, out, err = ask(tmp_path, App([], refusal))
     assert (code, out) == (3, "")
     assert "The model refuses (422, model_refused)" in err
 
@@ -206,7 +215,7 @@ def test_app_that_is_away_for_a_while_is_waited_for(tmp_path: Path, away: list[A
 
 
 def test_accepted_run_without_an_address_is_told(tmp_path: Path) -> None:
-    code, _, err = ask(tmp_path, App([], accepted=Answer(202, b'{"run_id": "r1"}')))
+    code, _, err = ask(tmp_path, App([], Answer(202, b'{"run_id": "r1"}')))
     assert code == 3
     assert "does not say where it is" in err
 
@@ -230,7 +239,7 @@ def test_ctrl_c_without_an_app_says_that_the_run_goes_on(tmp_path: Path) -> None
     app = App([running(1)])
 
     def answer(number: int, request: Received) -> Answer:
-        return Answer(hang_up=True) if "/cancel" in request.path else app.answer(number, request)
+        return Answer(hang_up=True) if request.path.endswith("/cancel") else app.answer(number, request)
 
     with scripted_server(answer) as app.server, start(tmp_path, app.server.url) as process:
         assert app.polled.wait(BOUND_SECONDS)
@@ -238,3 +247,108 @@ def test_ctrl_c_without_an_app_says_that_the_run_goes_on(tmp_path: Path) -> None
         _, err = process.communicate(timeout=BOUND_SECONDS)
     assert process.returncode == 130
     assert "could not be cancelled" in err
+
+
+@pytest.mark.parametrize("lost", [Answer(hang_up=True), Answer(502, b"<html>")])
+def test_post_whose_answer_is_lost_is_sent_once_more_with_its_key(tmp_path: Path, lost: Answer) -> None:
+    app = App([REPLY], lost)
+    code, _, err = ask(tmp_path, app)
+    assert code == 0, err
+    first, second = (request for request in app.server.received if request.method == "POST")
+    assert first.body == second.body
+    assert first.headers["idempotency-key"] == second.headers["idempotency-key"]
+
+
+def test_post_whose_answer_is_lost_twice_is_given_up(tmp_path: Path) -> None:
+    app = App([REPLY], Answer(hang_up=True), Answer(hang_up=True))
+    code, _, err = ask(tmp_path, app)
+    assert code == 3
+    assert "could not be reached" in err
+    assert len(app.server.received) == 2
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no SIGINT for one process")
+@pytest.mark.parametrize(("is_known", "told"), [(True, "The run is cancelled"), (False, "No run was started")])
+def test_ctrl_c_before_the_run_is_accepted_cancels_it_by_its_key(tmp_path: Path, is_known: bool, told: str) -> None:
+    app = App([], Answer(silent=True))
+    missing = Answer(404, json.dumps({**PROBLEM, "status": 404}).encode())
+
+    def answer(number: int, request: Received) -> Answer:
+        reply = app.answer(number, request)
+        return missing if request.path.endswith("/cancel") and not is_known else reply
+
+    with scripted_server(answer) as app.server, start(tmp_path, app.server.url, "--key", "k3y") as process:
+        assert app.posted.wait(BOUND_SECONDS)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=BOUND_SECONDS)
+    assert process.returncode == 130
+    assert app.cancelled.is_set()
+    assert all(request.headers["x-functions-key"] == "k3y" for request in app.server.received)
+    assert told in err
+
+
+class Time:
+    """A clock that only sleeps move."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def sleep(self, seconds: float) -> None:
+        self.seconds += seconds
+
+
+def follow(answer: Callable[[int, Received], Answer], app: App) -> tuple[Time, str, NoReply | None]:
+    """What `run` does with time that passes at once: how long it took, what it told, and how it failed."""
+    clock, err = Time(), io.StringIO()
+    view = View(Console(file=io.StringIO()), Console(file=err, width=200), None, False)
+    with scripted_server(answer) as app.server:
+        try:
+            run(Target(app.server.url), {"message": "q"}, view, Clock(lambda: clock.seconds, clock.sleep))
+        except NoReply as failure:
+            return clock, err.getvalue(), failure
+    return clock, err.getvalue(), None
+
+
+def test_app_that_is_away_for_two_minutes_is_given_up() -> None:
+    app = App([running(1)])
+
+    def answer(number: int, request: Received) -> Answer:
+        return app.answer(number, request) if app.polls else Answer(hang_up=True)
+
+    clock, err, failure = follow(answer, app)
+    assert "may go on without this command" in str(failure)
+    assert 120 < clock.seconds < 130
+    assert err.count("Trying on.") == 1
+
+
+def test_minutes_away_are_counted_from_the_last_answer() -> None:
+    away = [Answer(hang_up=True)] * 20
+    app = App([running(1), *away, running(2), *away, REPLY])
+    clock, _, failure = follow(app.answer, app)
+    assert failure is None
+    assert clock.seconds > 120
+
+
+@pytest.mark.parametrize(
+    ("times", "lasts"),
+    [
+        # The app's clock is not that of this machine.
+        ({"created_at": "2001-01-01T10:00:00.000Z", "expires_at": "2001-01-01T10:20:00.000Z"}, 1200),
+        ({}, 3600),
+        ({"created_at": "2001-01-01T10:00:00.000Z", "expires_at": "soon"}, 3600),
+    ],
+)
+def test_run_that_does_not_end_is_given_up_some_minutes_after_its_deadline(times: dict[str, str], lasts: int) -> None:
+    going_on = Answer(202, json.dumps({**running(0), **times}).encode(), {"Retry-After": "5"})
+    app = App([going_on] * 1000)
+    clock, _, failure = follow(app.answer, app)
+    assert "should have ended" in str(failure)
+    assert lasts + 300 < clock.seconds < lasts + 310
+
+
+def test_run_that_stays_in_the_queue_is_told_once() -> None:
+    queued = Answer(202, json.dumps({"status": "queued", "steps": []}).encode(), {"Retry-After": "5"})
+    app = App([*[queued] * 7, REPLY])
+    assert "still in the queue" not in follow(app.answer, app)[1]
+    app = App([*[queued] * 20, REPLY])
+    assert follow(app.answer, app)[1].count("still in the queue") == 1

@@ -14,15 +14,19 @@ REAL_MODELS = [
     {"OPENAI_BASE_URL": "http://127.0.0.1:11434/v1"},
     {"AZURE_OPENAI_ENDPOINT": "https://model.example", "AZURE_OPENAI_API_KEY": "key"},
 ]
-
-
+REAL = {**POOL, **REAL_MODELS[1]}
 NONE = "Nothing protects this machine"
 
 
 def chosen(
-    settings: dict[str, str], *, unsafe: bool = False, no_sandbox: str = "", no_emulator: str = "npm is missing"
+    settings: dict[str, str],
+    *,
+    unsafe: bool = False,
+    no_sandbox: str = "",
+    no_emulator: str = "npm is missing",
+    **more: bool,
 ) -> Choice:
-    return choose(settings, unsafe_no_sandbox=unsafe, no_sandbox=no_sandbox, no_emulator=no_emulator)
+    return choose(settings, unsafe_no_sandbox=unsafe, no_sandbox=no_sandbox, no_emulator=no_emulator, **more)
 
 
 def test_without_settings_all_is_local() -> None:
@@ -68,8 +72,7 @@ def test_local_identity_is_no_good_for_azure_openai() -> None:
         ({}, "npm is missing", False, False),
         ({"AzureWebJobsStorage": " "}, "", True, False),
         ({"AzureWebJobsStorage": "UseDevelopmentStorage=true;"}, "", True, False),
-        # Somebody's own emulator.
-        ({"AzureWebJobsStorage": "UseDevelopmentStorage=true"}, "npm is missing", False, True),
+        ({"AzureWebJobsStorage": "UseDevelopmentStorage=true"}, "npm is missing", False, False),
         ({"AzureWebJobsStorage": "AccountName=mine;AccountKey=k"}, "", False, True),
         ({"AzureWebJobsStorage__accountName": "mine"}, "", False, True),
         ({"AzureWebJobsStorage__queueServiceUri": "https://mine.example"}, "npm is missing", False, True),
@@ -78,8 +81,52 @@ def test_local_identity_is_no_good_for_azure_openai() -> None:
 def test_storage_is_emulated_unless_it_is_configured(
     settings: dict[str, str], no_emulator: str, local: bool, configured: bool
 ) -> None:
-    choice = chosen(settings, no_emulator=no_emulator)
+    choice = chosen({**settings, **REAL}, no_emulator=no_emulator)
     assert (choice.local_storage, choice.configured_storage) == (local, configured)
+
+
+def test_emulator_of_somebody_else_is_used_where_there_is_none_of_ours() -> None:
+    emulated = {"AzureWebJobsStorage": "UseDevelopmentStorage=true"}
+    assert chosen(emulated, has_other_emulator=True) == Choice(sandboxed=True, configured_storage=True)
+    assert chosen(emulated, has_other_emulator=True, no_emulator="") == Choice(sandboxed=True, local_storage=True)
+
+
+ACCOUNTS = [
+    {"AzureWebJobsStorage": "AccountName=mine;AccountKey=k"},
+    {"AzureWebJobsStorage__accountName": "mine"},
+    {"AzureWebJobsStorage__queueServiceUri": "https://mine.example"},
+]
+
+
+@pytest.mark.parametrize("account", ACCOUNTS)
+@pytest.mark.parametrize("queue", [{}, {"RUN_QUEUE_NAME": " "}, {"RUN_QUEUE_NAME": "runs"}])
+@pytest.mark.parametrize("part", [POOL, REAL_MODELS[1], {}])
+def test_stand_ins_do_not_take_the_runs_of_others(
+    account: dict[str, str], queue: dict[str, str], part: dict[str, str]
+) -> None:
+    with pytest.raises(StackRefused, match=r"RUN_QUEUE_NAME|identity"):
+        chosen({**account, **queue, **part})
+    # A chat touches no queue.
+    assert not chosen({**account, **queue, **part}, with_runs=False).configured_storage
+
+
+def test_stand_ins_work_on_a_queue_of_their_own() -> None:
+    own = {**ACCOUNTS[0], "RUN_QUEUE_NAME": "runs-of-mine"}
+    assert chosen(own).configured_storage
+    with pytest.raises(StackRefused, match=r"this stack would take them.*RUN_QUEUE_NAME"):
+        chosen(ACCOUNTS[0])
+
+
+@pytest.mark.parametrize("account", ACCOUNTS[1:])
+def test_local_identity_is_no_good_for_azure_storage(account: dict[str, str]) -> None:
+    own = {**account, "RUN_QUEUE_NAME": "runs-of-mine"}
+    with pytest.raises(StackRefused, match="Azure Storage does not accept the local identity"):
+        chosen(own)
+    assert chosen({**own, **POOL}).configured_storage
+
+
+def test_chats_need_no_storage() -> None:
+    assert not chosen({}, no_emulator="", with_runs=False).local_storage
 
 
 def test_environment_wins_over_the_file(tmp_path: Path) -> None:

@@ -233,6 +233,18 @@ def test_up_without_storage_says_what_is_missing(tmp_path: Path) -> None:
     assert "Function carry_out_run does not run: the setting AzureWebJobsStorage is missing." in told
 
 
+@needs_azurite
+def test_storage_that_does_not_start_leaves_the_chats(tmp_path: Path) -> None:
+    (tmp_path / "storage").write_text("in the way")
+    with up(tmp_path) as process:
+        printed = announcement(process)
+        answer = ask(tmp_path, "What is 6 * 7?")
+    assert answer.returncode == 0, answer.stderr
+    assert "/api/runs" not in printed
+    told = (tmp_path / "err").read_text()
+    assert "Storage: none, so there are chats, but no runs. azurite ended with exit code 1." in told
+
+
 def test_killed_up_leaves_no_process(tmp_path: Path) -> None:
     with up(tmp_path) as process:
         announcement(process)

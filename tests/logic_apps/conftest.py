@@ -52,7 +52,7 @@ class App:
     def rows(self, headers: dict[str, str] | None = None) -> list[dict[str, Any]]:
         """All runs of the caller, as they are listed."""
         found: list[dict[str, Any]] = []
-        query: dict[str, str] = {"limit": "100"}
+        query: dict[str, str] = {"limit": "50"}
         while True:
             reply = requests.get(
                 f"{self.proxy.url}/api/runs",

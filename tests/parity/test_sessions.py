@@ -199,7 +199,7 @@ def test_metadata_is_true(pool: Pool, session: str) -> None:
 @pytest.mark.parity("META-03")
 @pytest.mark.parametrize("package", ["numpy", "pandas", "matplotlib"])
 def test_the_most_used_packages_are_there(pool: Pool, session: str, package: str) -> None:
-    pool.result(f"import {package}", session)
+    assert pool.result(f"import {package}; {package}.__name__", session)["executionResult"] == package
 
 
 @pytest.mark.parity("META-04")

@@ -10,6 +10,8 @@ from local.azurite import missing
 from local.azurite.running import running_azurite
 from shared.settings import Settings
 from shared.storage import Storage
+from tests.identities import local_identity
+from tests.run_scene import SceneFactory, scenes
 
 
 @pytest.fixture(scope="session")
@@ -36,3 +38,10 @@ def storage(azurite: Settings, container: str) -> Iterator[Storage]:
     storage = Storage.from_settings(settings, container=container)
     yield storage
     storage.close()
+
+
+@pytest.fixture
+def scene_of(azurite: Settings) -> Iterator[SceneFactory]:
+    """Makes scenes in which runs are carried out."""
+    with local_identity():
+        yield scenes(azurite.storage_connection)

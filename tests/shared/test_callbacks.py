@@ -40,7 +40,6 @@ def run(url: str = URL) -> Run:
         message="",
         session_id="s",
         max_turns=1,
-        token_hash="",
         callback=Callback(url),
     )
 
@@ -134,6 +133,7 @@ def is_allowed(url: str, settings: Settings = SETTINGS) -> bool:
         "https://prod-07.westeurope.logic.azure.com",
         "HTTPS://PROD-07.WestEurope.Logic.Azure.COM/x",
         "https://a.logic.azure.com/%0d%0a?x=y#fragment",
+        "https://a.logic.azure.com/".ljust(4096, "x"),
     ],
 )
 def test_logic_apps_own_addresses_are_allowed(url: str) -> None:
@@ -176,7 +176,7 @@ def test_logic_apps_own_addresses_are_allowed(url: str) -> None:
         "https://a.logic.azure.com/a b",
         "https://a.logic.azure.com/\r\nX: y",
         "https://a.logic.azure.com/\n",
-        "https://a.logic.azure.com/" + "x" * 5000,
+        "https://a.logic.azure.com/".ljust(4097, "x"),
         "https://" + "a" * 64 + ".logic.azure.com/",
     ],
 )
@@ -279,9 +279,11 @@ def test_the_service_says_when_to_come_back(hook: HookFactory) -> None:
     assert hooked.slept == [7]
 
 
-def test_a_service_that_wants_to_be_asked_tomorrow_is_given_up(hook: HookFactory) -> None:
-    hooked = hook(Answer(503, b"", {"Retry-After": "86400"}), 200)
+@pytest.mark.parametrize("seconds", ["120", "900", "86400"])
+def test_a_service_that_wants_to_be_asked_after_our_time_is_given_up(seconds: str, hook: HookFactory) -> None:
+    hooked = hook(Answer(503, b"", {"Retry-After": seconds}), 200)
     assert hooked.deliver() == Callback(URL, "given_up", 1, 503)
+    assert hooked.slept == []
 
 
 def test_attempts_of_an_earlier_delivery_count(hook: HookFactory) -> None:
@@ -354,6 +356,22 @@ def test_a_server_that_never_answers_is_left_in_time(hook: HookFactory, monkeypa
     monkeypatch.setattr(callbacks, "ATTEMPT_SECONDS", 0.3)
     hooked = hook(Answer(silent=True), 200)
     assert hooked.deliver() == Callback(URL, "delivered", 2, 200)
+
+
+DRIPPING = Answer(200, b"", drip_seconds=0.05, drips_head=True)
+
+
+def test_a_server_that_answers_byte_by_byte_is_left_in_time(hook: HookFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Each byte comes in time for a socket.
+    monkeypatch.setattr(callbacks, "ATTEMPT_SECONDS", 0.4)
+    assert hook(DRIPPING, 200).deliver() == Callback(URL, "delivered", 2, 200)
+
+
+def test_all_attempts_together_have_their_time(hook: HookFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(callbacks, "DELIVERY_SECONDS", 0.4)
+    hooked = hook(DRIPPING, 200)
+    assert hooked.deliver() == Callback(URL, "given_up", 1, None)
+    assert hooked.slept == []
 
 
 def test_a_host_that_is_no_longer_allowed_gets_nothing(hook: HookFactory) -> None:

@@ -10,7 +10,7 @@ import pytest
 from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import OpenAPIV2SpecValidator, OpenAPIV31SpecValidator
 
-from shared import api, settings
+from shared import api, errors, settings
 from shared.openapi import openapi
 from shared.settings import Settings
 from tests.triggers import TRIGGERS
@@ -114,7 +114,7 @@ def test_the_documents_name_the_limits_of_this_app(monkeypatch: pytest.MonkeyPat
     assert schemas["ChatRequest"]["properties"]["message"]["maxLength"] == 77
     assert schemas["RunRequest"]["properties"]["max_total_tokens"]["maximum"] == 4321
     assert schemas["ChatRequest"]["properties"]["deadline_seconds"]["maximum"] == 200
-    assert schemas["RunRequest"]["properties"]["deadline_seconds"]["maximum"] == 3500
+    assert schemas["RunRequest"]["properties"]["deadline_seconds"]["maximum"] == 3400
 
 
 def test_the_documents_say_where_the_app_is_and_follow_no_foreign_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,6 +148,24 @@ def test_problems_are_as_the_document_says() -> None:
         reply = api.chat(request)
         assert faults("Problem", json.loads(reply.body)) == []
         assert str(reply.status) in DOCUMENT["paths"]["/chat"][request.method.lower()]["responses"]
+
+
+def documented(path: str, method: str) -> set[int]:
+    return {int(status) for status in DOCUMENT["paths"][path][method]["responses"]}
+
+
+def test_whatever_a_run_fails_of_its_status_is_documented() -> None:
+    """With `fail_status` it is the reply's own."""
+    kinds = [errors.ServiceError]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+    assert len(kinds) > 20
+    assert {kind.status for kind in kinds} <= documented("/runs/{run_id}", "get")
+
+
+def test_where_a_record_or_key_may_change_meanwhile_the_conflict_is_documented() -> None:
+    changing = [("/runs", "post"), ("/runs/cancel", "post"), ("/runs/{run_id}/cancel", "post")]
+    assert all(errors.RunChanged.status in documented(*operation) for operation in changing)
 
 
 @pytest.mark.parametrize(

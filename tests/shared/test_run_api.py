@@ -151,6 +151,13 @@ def test_a_run_is_recorded_and_queued_before_it_is_accepted(runs: Runs) -> None:
     assert runs.storage.queue == [run.run_id]
 
 
+def test_a_run_gets_no_more_time_than_the_app_allows(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUN_MAX_DEADLINE_SECONDS", "300")
+    settings.current.cache_clear()
+    run = runs.run(content(post(runs))["run_id"])
+    assert run.expires_at - run.created_at == 300
+
+
 def test_it_says_where_to_look_and_when(runs: Runs) -> None:
     reply = post(runs)
     body = content(reply)
@@ -178,7 +185,6 @@ def test_the_record_holds_no_token(runs: Runs) -> None:
     run_id = started(runs)
     token = token_of(runs, run_id)
     assert token not in runs.run(run_id).to_json().decode()
-    assert len(runs.run(run_id).token_hash) == 64
 
 
 def test_with_a_callback_there_is_no_location_to_poll(runs: Runs) -> None:
@@ -190,7 +196,15 @@ def test_with_a_callback_there_is_no_location_to_poll(runs: Runs) -> None:
     assert "s3cret" not in reply.body.decode()
 
 
-@pytest.mark.parametrize("url", ["http://prod.logic.azure.com/x", "https://evil.example.com/x", "https://127.0.0.1/x"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://prod.logic.azure.com/x",
+        "https://evil.example.com/x",
+        "https://127.0.0.1/x",
+        "https://prod.logic.azure.com/".ljust(4097, "x"),
+    ],
+)
 def test_a_callback_that_may_not_be_is_refused_without_its_words(runs: Runs, url: str) -> None:
     reply = post(runs, {"message": "x", "callback_url": url})
     assert (reply.status, content(reply)["code"]) == (400, "callback_url_invalid")
@@ -269,6 +283,18 @@ def test_a_key_belongs_to_its_caller(runs: Runs) -> None:
     assert started(runs, key="k", headers=ANNA) == started(runs, key="k", headers=ANNA)
 
 
+def test_a_key_that_is_deleted_while_it_is_used_is_told_as_a_conflict(runs: Runs) -> None:
+    started(runs, key="k")
+
+    def forget(operation: str, name: str) -> None:
+        if operation == "read" and name.startswith(run_names.KEYS):
+            runs.storage.delete(name)
+
+    runs.storage.before = forget
+    reply = post(runs, key="k")
+    assert (reply.status, content(reply)["code"]) == (409, "run_changed")
+
+
 def test_ten_posts_at_once_with_one_key_make_one_run(runs: Runs) -> None:
     with ThreadPoolExecutor(10) as threads:
         replies = list(threads.map(lambda _: post(runs, key="k"), range(10)))
@@ -330,6 +356,14 @@ def test_a_run_that_ended_early_has_the_same_form(runs: Runs, status: str) -> No
     assert len(body["steps"]) == 1
 
 
+def test_what_a_run_waits_for_is_told(runs: Runs) -> None:
+    run_id = started(runs)
+    assert "problem" not in content(get(runs, run_id))
+    runs.change(run_id, status="running", problem=PROBLEM)
+    reply = get(runs, run_id)
+    assert (reply.status, content(reply)["status"], content(reply)["problem"]) == (202, "running", PROBLEM)
+
+
 def test_a_failed_run_is_200_with_its_problem(runs: Runs) -> None:
     run_id = started(runs)
     runs.change(run_id, status=FAILED, problem=PROBLEM)
@@ -340,10 +374,14 @@ def test_a_failed_run_is_200_with_its_problem(runs: Runs) -> None:
 @pytest.mark.parametrize("asked", ["1", "true"])
 def test_a_failed_run_can_be_its_problems_own_status(runs: Runs, asked: str) -> None:
     run_id = started(runs)
-    assert get(runs, run_id, fail_status=asked).status == 202
+    first = get(runs, run_id, fail_status=asked)
+    # Whoever follows the address of the first answer gets the status too.
+    assert (first.status, first.headers["Location"].endswith("&fail_status=1")) == (202, True)
+    assert "fail_status" not in get(runs, run_id).headers["Location"]
     runs.change(run_id, status=FAILED, problem=PROBLEM)
     reply = get(runs, run_id, fail_status=asked)
     assert (reply.status, reply.headers["Content-Type"]) == (503, "application/problem+json")
+    assert (reply.headers["Retry-After"], reply.headers["Cache-Control"]) == ("10", "no-store")
     assert content(reply) == PROBLEM
     runs.change(run_id, status="completed", problem=None)
     assert get(runs, run_id, fail_status=asked).status == 200
@@ -445,6 +483,19 @@ def test_where_too_many_wait_the_answer_is_immediate(runs: Runs, monkeypatch: py
     assert runs.looks == 1
 
 
+def test_polls_that_were_answered_take_no_room_from_those_that_wait(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_api, "WAITING_MAX", 1)
+    run_id = started(runs)
+    for query in ({}, {"wait": "0"}, {"wait": "nan"}, {"token": "wrong"}):
+        get(runs, run_id, query)
+    news_at(runs, run_id, 3, status="completed")
+    before = runs.looks
+    assert get(runs, run_id, wait="20").status == 200
+    assert runs.looks == before + 3
+
+
 def test_waiting_requests_share_few_threads(runs: Runs) -> None:
     """More wait than the event loop has threads, and all hear the news."""
     run_id = started(runs)
@@ -496,10 +547,9 @@ def test_a_deleted_run_is_unknown_to_its_token_too(runs: Runs) -> None:
     assert alike([wrong, get(runs, run_id), cancel(runs, run_id)])
 
 
-def test_a_record_of_another_secret_stays_closed(runs: Runs) -> None:
+def test_a_token_of_another_secret_opens_nothing(runs: Runs) -> None:
     run_id = started(runs)
-    runs.change(run_id, token_hash="0" * 64)
-    assert get(runs, run_id).status == 404
+    assert get(runs, run_id, token=RunLinks("", b"another secret").token(run_id)).status == 404
 
 
 @pytest.mark.usefixtures("easy_auth")
@@ -648,10 +698,11 @@ def test_a_named_caller_sees_its_own_runs_with_addresses_without_tokens(runs: Ru
     assert "token=" not in reply.body.decode()
 
 
-@pytest.mark.parametrize("limit", ["0", "101", "x", "-1"])
-def test_a_page_has_1_to_100_runs(runs: Runs, limit: str) -> None:
+@pytest.mark.parametrize("limit", ["0", "51", "x", "-1"])
+def test_a_page_has_1_to_50_runs(runs: Runs, limit: str) -> None:
     reply = recent(runs, limit=limit)
     assert (reply.status, content(reply)["code"]) == (400, "limit_out_of_range")
+    assert recent(runs, limit="50").status == 200
 
 
 # Where the app is

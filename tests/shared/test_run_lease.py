@@ -5,18 +5,20 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 from azure.storage.blob import BlobClient, BlobLeaseClient
 
-from shared import run_names
+from shared import run_lease, run_names
 from shared.errors import RunBusy, StorageUnreachable
 from shared.run_lease import Lease
 from shared.run_store import RunStore
 from shared.settings import Settings
 from shared.storage import Storage
 from tests.kept_runs import StorageThatFails, new_run
+from tests.memory_storage import MemoryStorage
 
 NAME = "runs/0/lease"
 SECONDS = 15
@@ -108,6 +110,26 @@ def test_a_lease_is_renewed_until_the_work_is_over(storage: Storage) -> None:
         assert not lease.lost.is_set()
     with Lease(storage, NAME, seconds=SECONDS):
         pass
+
+
+def test_a_lease_is_renewed_three_times_as_it_lasts_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float | None] = []
+    renewed = threading.Semaphore(0)
+
+    class Impatient(threading.Event):
+        """Waits for nothing, and tells how long it should have."""
+
+        def wait(self, timeout: float | None = None) -> bool:
+            pauses.append(timeout)
+            renewed.release()
+            return self.is_set()
+
+    monkeypatch.setattr(run_lease, "threading", SimpleNamespace(Event=Impatient, Thread=threading.Thread))
+    for lease in (RunStore(MemoryStorage()).lease("0" * 32), Lease(MemoryStorage(), NAME, seconds=SECONDS)):
+        with lease:
+            assert renewed.acquire(timeout=10)
+            assert renewed.acquire(timeout=10)
+    assert set(pauses) == {20, 5}
 
 
 def test_a_lost_lease_is_noticed(storage: Storage, end_lease: Callable[[str], None]) -> None:

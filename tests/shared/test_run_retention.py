@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from typing import Any
 
 import pytest
 
-from shared import run_names
+from shared import run_names, run_store
+from shared.deadline import Deadline
 from shared.run_store import IdempotencyKey, RunStore
 from shared.runs import ENDED, Run, owner_of
 from shared.storage import Storage
 from tests.kept_runs import StorageThatFails, new_run
+from tests.memory_storage import MemoryStorage
 
 KEY = IdempotencyKey("key", "digest")
 OWNER = owner_of("somebody")
@@ -40,6 +43,10 @@ def later() -> float:
     return time.time() + 2
 
 
+def minute() -> Deadline:
+    return Deadline.after(60)
+
+
 def names(storage: Storage) -> set[str]:
     return {entry.name for entry in storage.page("", 1000).entries}
 
@@ -49,7 +56,7 @@ def test_an_ended_run_goes_with_all_that_belongs_to_it(store: RunStore, storage:
     store.secret()
     run = whole(store, status=status)
     assert len(names(storage)) == 8
-    assert store.delete_ended_before(later(), 10) == 1
+    assert store.delete_ended_before(later(), minute()) == 1
     assert names(storage) == {run_names.SECRET}
     assert store.load(run.run_id) is None
     assert store.recent(OWNER, 10, None) == ([], None)
@@ -57,7 +64,7 @@ def test_an_ended_run_goes_with_all_that_belongs_to_it(store: RunStore, storage:
 
 def test_a_key_that_is_forgotten_makes_a_new_run(store: RunStore) -> None:
     run = whole(store, status="completed")
-    store.delete_ended_before(later(), 10)
+    store.delete_ended_before(later(), minute())
     again, made = store.create(new_run(), {}, KEY)
     assert made
     assert again.run_id != run.run_id
@@ -66,7 +73,7 @@ def test_a_key_that_is_forgotten_makes_a_new_run(store: RunStore) -> None:
 def test_what_is_younger_stays(store: RunStore, storage: Storage) -> None:
     whole(store, status="completed")
     before = names(storage)
-    assert store.delete_ended_before(time.time() - 3600, 10) == 0
+    assert store.delete_ended_before(time.time() - 3600, minute()) == 0
     assert names(storage) == before
 
 
@@ -74,7 +81,7 @@ def test_what_is_younger_stays(store: RunStore, storage: Storage) -> None:
 def test_a_run_that_goes_on_stays_with_its_key(store: RunStore, storage: Storage, status: str) -> None:
     run = whole(store, status=status)
     before = names(storage)
-    assert store.delete_ended_before(later(), 10) == 0
+    assert store.delete_ended_before(later(), minute()) == 0
     assert names(storage) == before
     assert store.create(new_run(), {}, KEY)[0] == run
 
@@ -82,15 +89,45 @@ def test_a_run_that_goes_on_stays_with_its_key(store: RunStore, storage: Storage
 @pytest.mark.parametrize("status", ["queued", "running"])
 def test_a_run_whose_deadline_is_long_past_is_over(store: RunStore, status: str) -> None:
     run = whole(store, status=status, expires_at=time.time() - 1)
-    assert store.delete_ended_before(later(), 10) == 1
+    assert store.delete_ended_before(later(), minute()) == 1
     assert store.load(run.run_id) is None
 
 
-def test_as_many_go_at_once_as_are_asked_for(store: RunStore, storage: Storage) -> None:
-    for _ in range(5):
-        whole(store, key=None, status="completed")
-    assert [store.delete_ended_before(later(), 2) for _ in range(4)] == [2, 2, 1, 0]
+@pytest.mark.parametrize("data", [b"{", b"x" * 2001], ids=["no JSON", "too large"])
+def test_a_record_that_cannot_be_read_is_over_and_keeps_no_other_run_from_going(
+    store: RunStore, storage: Storage, data: bytes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(run_store, "RECORD_BYTES_MAX", 2000)
+    broken = whole(store, status="queued")
+    for number in range(3):
+        whole(store, key=IdempotencyKey(str(number), "digest"), status="completed")
+    storage.put(run_names.record(broken.run_id), data)
+    assert store.delete_ended_before(later(), minute()) == 4
     assert names(storage) == set()
+    assert broken.run_id in caplog.text
+
+
+def test_a_young_record_that_cannot_be_read_stays_with_its_entry_and_its_key() -> None:
+    storage = MemoryStorage()
+    store = RunStore(storage)
+    run = whole(store)
+    storage.now = 1000.0
+    storage.put(run_names.record(run.run_id), b"{")
+    before = names(storage)
+    assert store.delete_ended_before(1000.0, minute()) == 0
+    assert names(storage) == before
+
+
+def test_what_a_deadline_leaves_the_next_call_deletes_wherever_it_was(store: RunStore, storage: Storage) -> None:
+    looks, deleted = 0, 0
+    while deleted < 2:
+        looks += 1
+        runs = [whole(store, key=IdempotencyKey(str(number), "digest"), status="completed") for number in range(2)]
+        deleted = store.delete_ended_before(later(), Deadline(looks, clock=itertools.count().__next__))
+        assert all(store.load(run.run_id) is None or store.reply(run.run_id) == b"{}" for run in runs)
+        store.delete_ended_before(later(), minute())
+        assert names(storage) == set()
+    assert looks > 10
 
 
 def test_lists_of_several_pages_are_gone_through(
@@ -99,12 +136,12 @@ def test_lists_of_several_pages_are_gone_through(
     monkeypatch.setattr("shared.run_retention._PAGE", 2)
     for number in range(3):
         whole(store, key=IdempotencyKey(str(number), "digest"), status="completed")
-    assert store.delete_ended_before(later(), 10) == 3
+    assert store.delete_ended_before(later(), minute()) == 3
     assert names(storage) == set()
 
 
 def test_an_empty_storage_has_nothing_to_delete(store: RunStore) -> None:
-    assert store.delete_ended_before(later(), 10) == 0
+    assert store.delete_ended_before(later(), minute()) == 0
 
 
 def test_what_a_failed_post_has_left_goes_whichever_call_failed(storage: Storage) -> None:
@@ -115,7 +152,7 @@ def test_what_a_failed_post_has_left_goes_whichever_call_failed(storage: Storage
         try:
             RunStore(failing.as_storage()).create(run, {"a": b"1"}, KEY)
         except Crash:
-            assert RunStore(storage).delete_ended_before(later(), 10) == 0
+            assert RunStore(storage).delete_ended_before(later(), minute()) == 0
             assert names(storage) == set()
         else:
             failed = False
@@ -129,7 +166,7 @@ def test_what_a_post_that_is_under_way_has_made_stays(storage: Storage) -> None:
         RunStore(failing.as_storage()).create(new_run(files=("a",)), {"a": b"1"}, KEY)
     before = names(storage)
     assert len(before) == 3
-    RunStore(storage).delete_ended_before(time.time() - 3600, 10)
+    RunStore(storage).delete_ended_before(time.time() - 3600, minute())
     assert names(storage) == before
 
 
@@ -141,14 +178,14 @@ def test_a_deletion_that_is_cut_off_anywhere_is_finished_by_the_next(storage: St
         run = whole(store, status="completed")
         failing = StorageThatFails(storage, number, Crash())
         try:
-            RunStore(failing.as_storage()).delete_ended_before(later(), 10)
+            RunStore(failing.as_storage()).delete_ended_before(later(), minute())
         except Crash:
             pass
         else:
             failed = False
         calls = len(failing.calls)
         assert store.load(run.run_id) is None or store.reply(run.run_id) == b"{}"
-        store.delete_ended_before(later(), 10)
+        store.delete_ended_before(later(), minute())
         assert names(storage) == set()
     # Three lists; the record read; entry, two files, reply, lease and record deleted; the key read, its run looked
     # for, and the key deleted.
@@ -158,14 +195,14 @@ def test_a_deletion_that_is_cut_off_anywhere_is_finished_by_the_next(storage: St
 def test_the_lease_of_a_worker_that_is_still_there_stays_until_it_has_ended(store: RunStore, storage: Storage) -> None:
     run = whole(store, key=None, status="completed")
     with store.lease(run.run_id):
-        assert store.delete_ended_before(later(), 10) == 1
+        assert store.delete_ended_before(later(), minute()) == 1
         assert names(storage) == {run_names.lease(run.run_id)}
-    assert store.delete_ended_before(later(), 10) == 0
+    assert store.delete_ended_before(later(), minute()) == 0
     assert names(storage) == set()
 
 
 def test_blobs_that_are_not_ours_are_left_alone(store: RunStore, storage: Storage) -> None:
     storage.put("runs/somebody-elses", b"")
     storage.put("else", b"")
-    assert store.delete_ended_before(later(), 10) == 0
+    assert store.delete_ended_before(later(), minute()) == 0
     assert names(storage) == {"runs/somebody-elses", "else"}

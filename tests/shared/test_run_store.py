@@ -19,6 +19,7 @@ from shared.errors import (
     InvalidRequest,
     RunChanged,
     RunNotFound,
+    RunUnreadable,
     SettingError,
     StorageLimitExceeded,
     StorageRefused,
@@ -155,12 +156,12 @@ def test_a_change_that_always_comes_too_late_ends(store: RunStore) -> None:
     assert met == run_store.CHANGE_ATTEMPTS
 
 
-def test_a_reply_of_many_pieces_comes_back_and_the_last_one_counts(store: RunStore) -> None:
+def test_a_reply_of_many_pieces_comes_back_and_the_first_one_counts(store: RunStore) -> None:
     run, _ = store.create(new_run(), {}, None)
     assert store.reply(run.run_id) is None
-    store.save_reply(run.run_id, b"first")
     large = bytes(range(251)) * 80_000
-    store.save_reply(run.run_id, large)
+    assert store.save_reply(run.run_id, large)
+    assert not store.save_reply(run.run_id, b"of another attempt")
     assert store.reply(run.run_id) == large
 
 
@@ -195,7 +196,7 @@ def test_a_reply_that_grew_too_large_elsewhere_is_not_read(
 def test_a_record_that_is_none_is_told_and_not_shown(store: RunStore, storage: Storage) -> None:
     run_id = "0" * 32
     storage.put(run_names.record(run_id), b'{"message": "mine"')
-    with pytest.raises(StorageRefused) as caught:
+    with pytest.raises(RunUnreadable) as caught:
         store.load(run_id)
     assert "mine" not in caught.value.detail
 
@@ -242,7 +243,6 @@ def test_a_crash_at_any_call_never_gives_two_runs_and_is_repaired_by_the_next_po
         assert stored is not None
         assert stored.run == run
         assert run.status == "queued"
-        assert run.token_hash == f"hash of {run.run_id}"
         assert whole.files(run.run_id) == FILES
         listed = whole.recent(owner_of(caller), 10, None)[0]
         assert len(listed) == (1 if with_key else len(before) + 1)
@@ -326,6 +326,22 @@ def test_a_run_that_comes_between_two_pages_is_neither_listed_nor_pushes_another
     store.create(new_run("me", created_at=2000.0), {}, None)
     second, _ = store.recent(owner_of("me"), 2, marker)
     assert [*first, *second] == runs[::-1]
+
+
+@pytest.mark.parametrize("data", [b'{"message": "mine"', b"x" * 2001], ids=["no JSON", "too large"])
+def test_a_run_that_cannot_be_read_is_left_out_and_logged(
+    store: RunStore,
+    storage: Storage,
+    data: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(run_store, "RECORD_BYTES_MAX", 2000)
+    older, broken, newer = (store.create(new_run("me", created_at=time), {}, None)[0] for time in (1000.0, 2e3, 3e3))
+    storage.put(run_names.record(broken.run_id), data)
+    assert store.recent(owner_of("me"), 5, None) == ([newer, older], None)
+    assert broken.run_id in caplog.text
+    assert "mine" not in caplog.text
 
 
 def test_the_empty_callers_runs_are_listed_too(store: RunStore) -> None:

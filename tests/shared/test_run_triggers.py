@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from shared import api, run_api, run_names, run_triggers, settings
+from shared import api, run_api, run_names, run_retention, run_triggers, settings
 from shared.errors import StorageUnreachable
 from shared.run_store import RunStore
 from shared.run_triggers import NotCarriedOut
@@ -129,14 +129,33 @@ def test_the_days_are_a_setting(storage: MemoryStorage, store: RunStore, monkeyp
     assert store.load(run_id) is None
 
 
-def test_a_day_with_more_old_runs_than_a_round_deletes_them_all(
+def test_a_slow_storage_is_left_in_time_and_the_next_calls_do_the_rest(storage: MemoryStorage, store: RunStore) -> None:
+    storage.now = time.time() - 8 * DAY
+    for _ in range(20):
+        queued(store, status="completed")
+    operations, left = storage.operations, [20]
+    while left[-1] and len(left) < 20:
+        operations.clear()
+        run_triggers.delete_old(store, clock=lambda: 10.0 * len(operations))
+        # Two more may be under way.
+        assert len(operations) <= run_triggers.DELETION_SECONDS_MAX / 10 + 2
+        left.append(sum(name.endswith("/record") for name in storage.blobs))
+    assert left == sorted(set(left), reverse=True)
+    assert len(left) > 3
+    assert set(storage.blobs) == {run_names.SECRET}
+
+
+def test_a_slow_list_of_runs_that_stay_is_left_in_time_too(
     storage: MemoryStorage, store: RunStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_triggers, "DELETED_AT_ONCE", 2)
-    storage.now = time.time() - 8 * DAY
-    runs = [queued(store, status="completed") for _ in range(5)]
-    run_triggers.delete_old(store)
-    assert [store.load(run_id) for run_id in runs] == [None] * 5
+    monkeypatch.setattr(run_retention, "_PAGE", 1)
+    storage.now = time.time()
+    for _ in range(50):
+        queued(store)
+    operations = storage.operations
+    operations.clear()
+    run_triggers.delete_old(store, clock=lambda: 10.0 * len(operations))
+    assert len(operations) <= run_triggers.DELETION_SECONDS_MAX / 10 + 2
 
 
 def test_a_failing_storage_is_told_by_the_timer(storage: MemoryStorage, store: RunStore) -> None:

@@ -82,7 +82,7 @@ def test_the_storage_settings_have_the_names_that_the_functions_runtime_reads() 
 
 def test_a_run_has_more_time_than_a_chat_and_ends_before_the_function() -> None:
     assert Settings().run_deadline_seconds == 1200
-    assert Settings.from_environment({"RUN_DEADLINE_SECONDS": "3500"}).run_deadline_seconds == 3500
+    assert Settings.from_environment({"RUN_DEADLINE_SECONDS": "3400"}).run_deadline_seconds == 3400
     with pytest.raises(SettingError, match="RUN_DEADLINE_SECONDS"):
         Settings.from_environment({"RUN_DEADLINE_SECONDS": "3501"})
 

@@ -289,6 +289,18 @@ def test_a_setting_that_does_not_fit_is_named_and_not_shown(settings: Settings, 
     assert "secret" not in "".join(traceback.format_exception(caught.value)).lower()
 
 
+@pytest.mark.parametrize("name", ["r-1", "q" * 56, "poison", "runs-poisoned"])
+def test_a_queue_may_be_called_what_leaves_room_for_that_of_its_poisoned_messages(name: str) -> None:
+    Storage.from_settings(Settings(storage_connection="UseDevelopmentStorage=true", run_queue_name=name)).close()
+    assert len(f"{name}-poison") <= 63
+
+
+@pytest.mark.parametrize("name", ["ru", "q" * 57, "runs-poison", "runs--1", "-runs", "runs-", "runs\n", "Runs", "a/b"])
+def test_a_queue_that_could_not_be_or_not_be_poisoned_is_refused(name: str) -> None:
+    with pytest.raises(SettingError, match="RUN_QUEUE_NAME"):
+        Storage.from_settings(Settings(storage_connection="UseDevelopmentStorage=true", run_queue_name=name))
+
+
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[requests.PreparedRequest]:
     """What would have been sent."""

@@ -15,6 +15,8 @@ from azure.core.exceptions import ResourceExistsError
 from azure.storage.blob import BlobServiceClient
 from azure.storage.queue import QueueClient
 
+from local.azurite import is_listening, missing
+from local.azurite.__main__ import free_ports
 from local.part import Part, PartFailed
 from tests.local.commands import needs_azurite
 from tests.processes import all_gone, descendants, family
@@ -139,6 +141,41 @@ def test_part_ends_with_its_parent() -> None:
 def test_machine_without_node_is_told(tmp_path: Path) -> None:
     with azurite(PATH=str(tmp_path)) as part, pytest.raises(PartFailed, match=r"needs Node\.js with npm"):
         part.wait_ready(BOUND_SECONDS)
+
+
+def test_emulator_that_listens_is_found_and_half_of_one_is_none() -> None:
+    port = free_ports()
+    with socket.create_server(("127.0.0.1", port)):
+        assert not is_listening(port)
+        with socket.create_server(("127.0.0.1", port + 1)):
+            assert is_listening(port)
+    assert not is_listening(port)
+
+
+@needs_azurite
+def test_folder_that_cannot_be_used_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with (
+        azurite("--location", str(tmp_path / "file")) as part,
+        pytest.raises(PartFailed, match="exit code 1") as caught,
+    ):
+        part.wait_ready(BOUND_SECONDS)
+    assert "File exists" in str(caught.value)
+    assert "Traceback" not in str(caught.value)
+
+
+def test_installation_that_has_failed_is_told_from_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("node", "npm"):
+        (tmp_path / name).write_text("#!/bin/sh\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("local.azurite.SCRIPT", tmp_path / "azurite.js")
+    monkeypatch.setattr("local.azurite.LOG", tmp_path / "npm.log")
+    assert "is not installed: run `python3 dev.py up`" in missing()
+    (tmp_path / "npm.log").write_text("npm error")
+    assert "has failed: see .azurite/npm.log" in missing()
+    (tmp_path / "azurite.js").write_text("")
+    assert missing() == ""
 
 
 def test_lock_file_names_no_registry() -> None:

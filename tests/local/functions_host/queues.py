@@ -6,15 +6,17 @@ import asyncio
 import base64
 import itertools
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
+from typing import Any
 
 from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.queue import QueueClient
 
 from local.functions_host.queue_listener import QueueListener
 from local.functions_host.queue_settings import Connection, QueueOptions
-from local.functions_host.queue_storage import Message, StorageQueue
+from local.functions_host.queue_storage import Message, StorageFailed, StorageQueue
 
 BOUND_SECONDS = 20
 _numbers = itertools.count()
@@ -72,15 +74,53 @@ class Time:
 
 
 Call = Callable[[Message, str], Awaitable[bool]]
+Fail = Callable[[str, int], "StorageFailed | None"]
+
+
+class FailingQueue(StorageQueue):
+    """The queue as a listener has it, some of whose calls fail.
+
+    Args:
+        connection, name: as of the real one.
+        fail: given the name of a call and its number, from 1, what it raises instead of being made.
+    """
+
+    def __init__(self, connection: Connection, name: str, fail: Fail) -> None:
+        super().__init__(connection, name)
+        self._fail = fail
+        self._numbers: Counter[str] = Counter()
+
+    def hide(self, message: Message, seconds: int) -> Message:
+        self._count("hide")
+        return super().hide(message, seconds)
+
+    def delete(self, message: Message) -> None:
+        self._count("delete")
+        super().delete(message)
+
+    def copy_to_poison(self, message: Message) -> None:
+        self._count("copy_to_poison")
+        super().copy_to_poison(message)
+
+    def _count(self, method: str) -> None:
+        self._numbers[method] += 1
+        failure = self._fail(method, self._numbers[method])
+        if failure:
+            raise failure
 
 
 @asynccontextmanager
 async def listening(
-    queue: Queue, call: Call, options: QueueOptions | None = None, clock: Time | None = None
+    queue: Queue,
+    call: Call,
+    options: QueueOptions | None = None,
+    clock: Time | None = None,
+    *,
+    fail: Fail | None = None,
 ) -> AsyncIterator[QueueListener]:
     """A listener on the queue that has started, and is stopped in the end without grace."""
     clock = clock or Time()
-    storage = StorageQueue(Connection(queue.connection), queue.name)
+    storage = FailingQueue(Connection(queue.connection), queue.name, fail or (lambda method, number: None))
     listener = QueueListener(storage, options or QueueOptions(), call, sleep=clock.sleep)
     listener.start()
     try:
@@ -95,3 +135,39 @@ async def until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not come"
         await asyncio.sleep(0.005)
+
+
+def run(scenario: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    asyncio.run(asyncio.wait_for(scenario(), BOUND_SECONDS))
+
+
+class Calls:
+    """A function that notes its calls and does what `answers` say, success in the end."""
+
+    def __init__(self, *answers: bool) -> None:
+        self.seen: list[tuple[str, int]] = []
+        self.messages: list[Message] = []
+        self._answers = list(answers)
+
+    async def __call__(self, message: Message, text: str) -> bool:
+        self.seen.append((text, message.dequeue_count))
+        self.messages.append(message)
+        return self._answers.pop(0) if self._answers else True
+
+
+class Blocking:
+    """A function that ends when the test says so."""
+
+    def __init__(self) -> None:
+        self.running: dict[str, asyncio.Future[bool]] = {}
+        self.most = 0
+        self.ended = 0
+
+    async def __call__(self, message: Message, text: str) -> bool:
+        self.running[text] = asyncio.get_running_loop().create_future()
+        self.most = max(self.most, len(self.running))
+        try:
+            return await self.running[text]
+        finally:
+            del self.running[text]
+            self.ended += 1

@@ -3,55 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import socket
-from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
 
-from local.azurite import connection_string
-from local.azurite.running import running_azurite
 from local.functions_host.queue_listener import Pauses
 from local.functions_host.queue_settings import QueueOptions
-from local.functions_host.queue_storage import Message
-from tests.local.functions_host.queues import BOUND_SECONDS, Queue, Time, listening, until
-
-
-def run(scenario: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    asyncio.run(asyncio.wait_for(scenario(), BOUND_SECONDS))
-
-
-class Calls:
-    """A function that notes its calls and does what `answers` say, success in the end."""
-
-    def __init__(self, *answers: bool) -> None:
-        self.seen: list[tuple[str, int]] = []
-        self.messages: list[Message] = []
-        self._answers = list(answers)
-
-    async def __call__(self, message: Message, text: str) -> bool:
-        self.seen.append((text, message.dequeue_count))
-        self.messages.append(message)
-        return self._answers.pop(0) if self._answers else True
-
-
-class Blocking:
-    """A function that ends when the test says so."""
-
-    def __init__(self) -> None:
-        self.running: dict[str, asyncio.Future[bool]] = {}
-        self.most = 0
-        self.ended = 0
-
-    async def __call__(self, message: Message, text: str) -> bool:
-        self.running[text] = asyncio.get_running_loop().create_future()
-        self.most = max(self.most, len(self.running))
-        try:
-            return await self.running[text]
-        finally:
-            del self.running[text]
-            self.ended += 1
+from tests.local.functions_host.queues import BOUND_SECONDS, Blocking, Calls, Queue, Time, listening, run, until
 
 
 def test_message_is_handled_once_and_deleted(azurite: str) -> None:
@@ -198,28 +156,6 @@ def test_queue_that_comes_later_is_read(azurite: str) -> None:
     run(scenario)
 
 
-def test_storage_that_is_away_is_told_once_and_found_again(caplog: pytest.LogCaptureFixture, azurite: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    queue, calls, clock = Queue(connection_string(port), create=False), Calls(), Time()
-    # The queue is next to the blobs, whose port comes first.
-    caplog.set_level(logging.WARNING, "local.functions_host")
-
-    async def scenario() -> None:
-        async with listening(queue, calls, clock=clock):
-            await until(lambda: len(clock.asked) > 3)
-            with running_azurite(["--port", str(port)]):
-                queue.client.create_queue()
-                queue.put("here again")
-                await until(lambda: calls.seen == [("here again", 1)] and queue.count == 0)
-
-    run(scenario)
-    texts = [record.getMessage() for record in caplog.records if record.name == "local.functions_host"]
-    assert [text for text in texts if "cannot be read" in text] == texts[:1]
-    assert "127.0.0.1" not in texts[0]
-    assert "can be read again" in texts[1]
-
-
 def test_stop_gives_back_what_is_in_work(azurite: str) -> None:
     queue, function = Queue(azurite), Blocking()
     queue.put("unfinished")
@@ -250,25 +186,6 @@ def test_stop_lets_a_function_end(azurite: str) -> None:
 
     run(scenario)
     assert queue.count == 0
-
-
-def test_message_that_another_one_deleted_is_let_go(azurite: str, caplog: pytest.LogCaptureFixture) -> None:
-    queue, function, clock = Queue(azurite), Blocking(), Time()
-    queue.put("gone")
-
-    async def scenario() -> None:
-        async with listening(queue, function, clock=clock):
-            await until(lambda: "gone" in function.running)
-            queue.client.clear_messages()
-            await clock.pass_()
-            await until(lambda: "another has it" in caplog.text)
-            function.running["gone"].set_result(True)
-            await until(lambda: function.ended == 1)
-            # It goes on with others.
-            queue.put("next")
-            await until(lambda: "next" in function.running)
-
-    run(scenario)
 
 
 def test_pauses_grow_to_their_bound_and_start_again() -> None:

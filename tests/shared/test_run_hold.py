@@ -10,7 +10,7 @@ import pytest
 
 from shared.chat_log import ChatAbandoned
 from shared.errors import RunChanged
-from shared.run_record import HeldRun, Recorder, earlier_of
+from shared.run_hold import HeldRun, Recorder, earlier_of
 from shared.run_store import Stored
 from shared.runs import Run
 from shared.session_wire import SessionFile
@@ -27,7 +27,6 @@ RUN = Run(
     message="",
     session_id="s",
     max_turns=1,
-    token_hash="",
 )
 
 
