@@ -73,6 +73,7 @@ var decidedSettings = {
   AzureWebJobsStorage__credential: 'managedidentity'
   AzureWebJobsStorage__queueServiceUri: queueServiceUri
   POOL_MANAGEMENT_ENDPOINT: poolEndpoints
+  PYTHON_ENABLE_OPENTELEMETRY: 'true'
   PYTHON_THREADPOOL_THREAD_COUNT: string(threadCount)
   RUN_QUEUE_NAME: queueName
 }

@@ -29,6 +29,7 @@ LEFT_OUT = {
 # App settings that are not the app's own, and whose they are.
 OF_THE_HOST = {
     "AzureWebJobsStorage__credential": "the host's: sign with a managed identity",
+    "PYTHON_ENABLE_OPENTELEMETRY": "the Python worker's: the app sends its logs itself, so that the host need not",
     "PYTHON_THREADPOOL_THREAD_COUNT": "the Python worker's: how many chats and runs at once",
     "APPLICATIONINSIGHTS_AUTHENTICATION_STRING": "the host's: it sends telemetry with the identity",
 }
