@@ -55,8 +55,9 @@ CLASSIC = ("pyautogen[openai]==0.9", "autogen[openai]==0.14.1")
 CLIENTS = "tests/clients"
 INFRA = "tests/infra"
 CLASSIC_TESTS = ("tests/shared", "tests/integration")
-# Most tests wait more than they compute. What a file's tests share is started once in the worker that has the file.
-PARALLEL = ("-n", str(min(8, 2 * (os.cpu_count() or 1))), "--dist", "loadfile")
+# Most tests wait more than they compute. What a file's tests share is started once in the worker that has the file,
+# and the files with few and long tests come first.
+PARALLEL = ("-n", str(min(8, 2 * (os.cpu_count() or 1))), "--dist", "loadfile", "--no-loadscope-reorder")
 
 
 def session_variables(session: Environment, package: Environment | None = None) -> dict[str, str]:

@@ -52,6 +52,7 @@ def run(
     shutdown_seconds: int = 3,
     listener: socket.socket | None = None,
     certificate: Sequence[Path] | None = None,
+    stopping: Callable[[], None] = lambda: None,
 ) -> None:
     """Serves `app` until the process is told to stop.
 
@@ -65,6 +66,7 @@ def run(
         shutdown_seconds: how long requests under way may take to finish.
         listener: what `listen` gave, for a part that must know its port before its app exists.
         certificate: files of a certificate and its key, for https.
+        stopping: called when it is told to stop, before requests under way finish.
 
     Raises:
         OSError: the port is taken.
@@ -82,7 +84,7 @@ def run(
         ssl_keyfile=certificate[1] if certificate else None,
     )
     ready = {"url": url, **(announce(url) if announce else {})}
-    server = _AnnouncingServer(config, show(ready) if show else json.dumps(ready))
+    server = _AnnouncingServer(config, show(ready) if show else json.dumps(ready), stopping)
     if with_parent:
         threading.Thread(target=_stop_when_input_closes, args=(server,), daemon=True).start()
     # uvicorn raises a signal again once it has stopped for it: by default that would end the process here, with
@@ -126,17 +128,22 @@ def listen(port: int, host: str = LOOPBACK) -> socket.socket:
 
 
 class _AnnouncingServer(uvicorn.Server):
-    """A uvicorn server that says on standard output when it is ready."""
+    """A uvicorn server that says on standard output when it is ready, and to its app when it begins to stop."""
 
-    def __init__(self, config: uvicorn.Config, ready: str) -> None:
+    def __init__(self, config: uvicorn.Config, ready: str, stopping: Callable[[], None]) -> None:
         super().__init__(config)
         self._ready = ready
+        self._stopping = stopping
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
             sys.stdout.write(self._ready + "\n")
             sys.stdout.flush()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._stopping()
+        await super().shutdown(sockets)
 
 
 def _stop_when_input_closes(server: uvicorn.Server) -> None:

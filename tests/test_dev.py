@@ -15,7 +15,7 @@ from tests.dev_project import BOUND_SECONDS, Project, await_file, make_project
 from tests.processes import all_gone, descendants
 
 # What comes later counts, so that a caller may still say `-n 0`.
-PARALLEL = ["-n", str(min(8, 2 * (os.cpu_count() or 1))), "--dist", "loadfile"]
+PARALLEL = ["-n", str(min(8, 2 * (os.cpu_count() or 1))), "--dist", "loadfile", "--no-loadscope-reorder"]
 
 
 @pytest.fixture(scope="module")

@@ -63,7 +63,14 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write("\n".join(listing(hosted, port)) + "\n")
         names = [function.name for function in hosted.functions]
         announce: dict[str, object] = {"functions": names} | ({"key": key} if key else {})
-        serve.run(app, port=port, with_parent=options.with_parent, announce=lambda url: announce, listener=listener)
+        serve.run(
+            app,
+            port=port,
+            with_parent=options.with_parent,
+            announce=lambda url: announce,
+            listener=listener,
+            stopping=hosted.listeners.take_no_more,
+        )
     return 0
 
 

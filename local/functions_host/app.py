@@ -132,7 +132,7 @@ class HostedApp:
     async def _answer(self, route: HttpRoute, request: Request, parameters: Mapping[str, str]) -> HttpReply:
         if not self._may_call(request, route.auth_level):
             return HttpReply(401)
-        if self.invoker.running >= self.config.max_outstanding:
+        if self._is_full:
             return HttpReply(429)
         body = await _body(request)
         if body is None:
@@ -148,6 +148,10 @@ class HostedApp:
             return await self.invoker.run(route.function, arguments, trace, convert)
         except InvocationFailed:
             return conversion.FAILED
+
+    @property
+    def _is_full(self) -> bool:
+        return self.invoker.running >= self.config.max_outstanding
 
     def _may_call(self, request: Request, level: str) -> bool:
         if self.key is None or level == "ANONYMOUS":
@@ -179,8 +183,12 @@ class HostedApp:
         function = next((function for function in self.functions if function.name.lower() == name.lower()), None)
         if function is None:
             return Response(status_code=404)
+        if self._is_full:
+            return Response(status_code=429)
         body = await _body(request)
-        content = by_hand(function, body or b"")
+        if body is None:
+            return Response(status_code=413)
+        content = by_hand(function, body)
         if content is None:
             return Response(status_code=400)
         self.listeners.call_soon(function, content)

@@ -160,8 +160,12 @@ class Invoker:
             task, cancel = asyncio.wrap_future(queued), queued.cancel
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        await asyncio.wait({task}, timeout=self._timeout)
-        if task.done():
+        try:
+            done, _ = await asyncio.wait({task}, timeout=self._timeout)
+        except asyncio.CancelledError:
+            cancel()
+            raise
+        if done:
             return task.result()
         # One that waits for a thread must not run after its caller was told that it failed. One that runs in a
         # thread cannot be cancelled, and still counts as running.

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from local.functions_host import queue_settings, trigger_data
+from local.functions_host.background import tell_failure
 from local.functions_host.indexing import QUEUE_TRIGGER, TIMER_TRIGGER, HostedFunction
 from local.functions_host.invocation import InvocationFailed, Invoker, trace_context
 from local.functions_host.queue_listener import LEASE_SECONDS, QueueListener
@@ -18,8 +19,9 @@ from local.functions_host.timer_listener import TimerListener
 from local.functions_host.timer_schedule import Schedule
 
 _logger = logging.getLogger("local.functions_host")
-# A part of the local stack has six seconds to end, three of them for HTTP requests.
-_GRACE_SECONDS = 1.5
+# A part of the local stack has six seconds to end. Three are for HTTP requests, and this one twice: for functions to
+# end, and then for messages to be given back.
+_GRACE_SECONDS = 1.0
 
 
 class Listener(Protocol):
@@ -27,6 +29,9 @@ class Listener(Protocol):
 
     def start(self) -> None:
         """Begins, on the running event loop."""
+
+    def take_no_more(self) -> None:
+        """Calls the function no more."""
 
     async def stop(self, grace_seconds: float) -> None:
         """Ends; functions under way have so long."""
@@ -68,8 +73,15 @@ class Listeners:
                 listener.start()
                 self._running.append(listener)
 
+    def take_no_more(self) -> None:
+        """Begins to stop: no function is called any more."""
+        for listener in self._running:
+            listener.take_no_more()
+
     async def stop(self) -> None:
-        """Stops all."""
+        """Stops all, and what was called by hand."""
+        for task in self._by_hand:
+            task.cancel()
         await asyncio.gather(*(listener.stop(_GRACE_SECONDS) for listener in self._running))
         self._running.clear()
 
@@ -78,6 +90,7 @@ class Listeners:
         task = asyncio.create_task(self._call(function, argument))
         self._by_hand.add(task)
         task.add_done_callback(self._by_hand.discard)
+        task.add_done_callback(tell_failure(f"The call of '{function.name}'"))
 
     async def _call(self, function: HostedFunction, argument: Any) -> bool:
         name = str(function.trigger_binding["name"])
@@ -100,7 +113,8 @@ class Listeners:
     def _listener(self, function: HostedFunction) -> Listener:
         if function.trigger == TIMER_TRIGGER:
             at_start = function.trigger_binding.get("runOnStartup") is True
-            return TimerListener(self._schedule(function), lambda: self._fire(function), at_start=at_start)
+            schedule = self._schedule(function)
+            return TimerListener(function.name, schedule, lambda: self._fire(function), at_start=at_start)
         return QueueListener(
             self._queue(function),
             self._options,

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from local.functions_host.background import tell_failure
 from local.functions_host.queue_settings import QueueOptions
 from local.functions_host.queue_storage import POISON_SUFFIX, Message, MessageGone, StorageFailed, StorageQueue, decoded
 
@@ -102,15 +103,19 @@ class QueueListener:
     def start(self) -> None:
         """Begins to listen, on the running event loop."""
         self._polling = asyncio.create_task(self._poll())
-        self._polling.add_done_callback(self._tell_failure)
+        self._polling.add_done_callback(tell_failure(f"Queue '{self._queue.name}': looking for messages"))
+
+    def take_no_more(self) -> None:
+        """Lets the messages in the queue lie; those in work go on."""
+        self._stopping.set()
 
     async def stop(self, grace_seconds: float) -> None:
         """Takes no more messages, and gives those back whose functions do not end in time.
 
         Args:
-            grace_seconds: how long functions under way may take.
+            grace_seconds: how long functions under way may take, and after that what gives messages back.
         """
-        self._stopping.set()
+        self.take_no_more()
         tasks = {*self._working, *([self._polling] if self._polling else [])}
         if tasks:
             await asyncio.wait(tasks, timeout=grace_seconds)
@@ -153,15 +158,8 @@ class QueueListener:
         work = self._give_back(held) if self._stopping.is_set() else self._process(held)
         task = asyncio.create_task(work)
         self._working[task] = held
-        task.add_done_callback(self._forget)
-
-    def _forget(self, task: asyncio.Task[None]) -> None:
-        self._working.pop(task, None)
-        self._tell_failure(task)
-
-    def _tell_failure(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and task.exception():
-            _logger.error("Queue '%s': the listener has failed.", self._queue.name, exc_info=task.exception())
+        task.add_done_callback(lambda done: self._working.pop(done, None))
+        task.add_done_callback(tell_failure(f"Queue '{self._queue.name}', message {message.id}: its handling"))
 
     async def _until_room(self) -> None:
         while len(self._working) > self._options.new_batch_threshold and not self._stopping.is_set():

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timezone
 
+from local.functions_host.background import tell_failure
 from local.functions_host.timer_schedule import Schedule
 
 Sleep = Callable[[float], Awaitable[object]]
@@ -22,6 +23,7 @@ class TimerListener:
     """A timer.
 
     Args:
+        name: of its function.
         schedule: when it fires.
         call: invokes the function.
         at_start: fire also when the host starts (`runOnStartup`).
@@ -31,6 +33,7 @@ class TimerListener:
 
     def __init__(
         self,
+        name: str,
         schedule: Schedule,
         call: Callable[[], Awaitable[bool]],
         *,
@@ -38,6 +41,7 @@ class TimerListener:
         now: Callable[[], datetime] = utc_now,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
+        self._name = name
         self._schedule = schedule
         self._call = call
         self._at_start = at_start
@@ -48,11 +52,16 @@ class TimerListener:
     def start(self) -> None:
         """Begins to wait for its times, on the running event loop."""
         self._task = asyncio.create_task(self._run())
+        self._task.add_done_callback(tell_failure(f"The timer of '{self._name}'"))
 
-    async def stop(self, grace_seconds: float) -> None:
+    def take_no_more(self) -> None:
         """Ends it; a call under way is not waited for, as nothing would come again for it."""
         if self._task:
             self._task.cancel()
+
+    async def stop(self, grace_seconds: float) -> None:
+        """The same."""
+        self.take_no_more()
 
     async def _run(self) -> None:
         if self._at_start:

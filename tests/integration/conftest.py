@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
@@ -10,16 +9,15 @@ from typing import Any
 import pytest
 import requests
 
-from local.stack import Stack, session_python
+from local.stack import Stack
+from tests.needs import need_kernels
 
 StackFactory = Callable[..., AbstractContextManager[Stack]]
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _kernels() -> None:
-    if not session_python().exists():
-        reason = "the sessions' environment is not installed: run `python3 dev.py test`, or set SESSION_PYTHON"
-        pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
+    need_kernels()
 
 
 @contextmanager

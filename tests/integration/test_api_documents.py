@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import pytest
@@ -16,6 +15,7 @@ from schemathesis.checks import CHECKS
 from local import azurite
 from local.stack import Stack
 from shared.openapi import OPERATIONS
+from tests.needs import need
 
 EXAMPLES, EXAMPLES_OF_CHATS = 12, 5
 POSITIVE, NEGATIVE = GenerationMode("positive"), GenerationMode("negative")
@@ -32,9 +32,7 @@ CONFORMITY = (
 
 @pytest.fixture(scope="module", autouse=True)
 def _storage() -> None:
-    reason = azurite.missing()
-    if reason:
-        pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
+    need(azurite.missing())
 
 
 @pytest.fixture(scope="module", params=VERSIONS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,6 +17,7 @@ from local import azurite
 from local.stack import HOST, IDENTITY, SESSION_POOL, Stack
 from shared.session import session_identifier
 from tests.logic_apps import public_network
+from tests.needs import need
 
 LEASE_SECONDS = 5
 BOUND_SECONDS = 150
@@ -45,12 +45,7 @@ OUTAGES = Soak(
 
 @pytest.fixture(scope="module", autouse=True)
 def _storage() -> None:
-    _need(azurite.missing())
-
-
-def _need(reason: str) -> None:
-    if reason:
-        pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
+    need(azurite.missing())
 
 
 class Pool:
@@ -135,7 +130,7 @@ def crash(plays: dict[str, Future[Crash]]) -> Crash:
 
 @pytest.fixture(scope="module")
 def callback_scene(plays: dict[str, Future[dict[str, Any]]]) -> dict[str, Any]:
-    _need(public_network.missing())
+    need(public_network.missing())
     return plays["callback_scene"].result()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ import requests
 from local import azurite
 from local.stack import HOST, STORAGE, Stack
 from tests.integration.conftest import StackFactory
+from tests.needs import need
 
 BOUND_SECONDS = 60.0
 CODE = "```python\nprint(6 * 7)\n```"
@@ -24,9 +24,7 @@ END = "The answer is 42.\n\nTERMINATE"
 
 @pytest.fixture(scope="module", autouse=True)
 def _storage() -> None:
-    reason = azurite.missing()
-    if reason:
-        pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
+    need(azurite.missing())
 
 
 def script(folder: Path, *replies: Any) -> dict[str, Any]:

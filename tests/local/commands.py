@@ -16,8 +16,7 @@ from local.azurite import missing
 ROOT = Path(__file__).parents[2]
 BOUND_SECONDS = 60
 NO_AZURITE = missing()
-# In CI it has to be there.
-needs_azurite = pytest.mark.skipif(bool(NO_AZURITE) and not os.environ.get("CI"), reason=NO_AZURITE or "-")
+needs_azurite = pytest.mark.usefixtures("installed_azurite")
 
 
 @contextmanager

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
 from local import azurite
-from local.stack import HOST, Stack, session_python
+from local.stack import HOST, Stack
 from tests.logic_apps.clock import FastClock
 from tests.logic_apps.definition import EXAMPLES, read
 from tests.logic_apps.faulty_proxy import FaultyProxy, proxy_to
 from tests.logic_apps.player import Connector, Player
+from tests.needs import need, need_kernels
 
 
 @dataclass
@@ -67,16 +66,11 @@ class App:
             query["continuation"] = reply.json()["continuation"]
 
 
-def need(reason: str) -> None:
-    """Skips a test on a machine that lacks something, and fails it where everything has to be there."""
-    if reason:
-        pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
-
-
 @pytest.fixture(scope="session")
-def _parts() -> None:
+def parts() -> None:
+    """What an app of a test's own needs on this machine."""
     need(azurite.missing())
-    need("" if session_python().exists() else "the sessions' environment is not installed: run `python3 dev.py test`")
+    need_kernels()
 
 
 @contextmanager
@@ -87,7 +81,7 @@ def app_of(**options: Any) -> Iterator[App]:
 
 
 @pytest.fixture(scope="package")
-def running_app(_parts: None) -> Iterator[App]:
+def running_app(parts: None) -> Iterator[App]:
     with app_of() as app:
         yield app
 
@@ -100,9 +94,3 @@ def app(running_app: App) -> App:
     proxy.lose = lambda number, method, path: False
     proxy.twice = lambda method, path: False
     return running_app
-
-
-@pytest.fixture
-def own_settings(_parts: None, tmp_path: Path) -> Path:
-    """For tests that start an app of their own."""
-    return tmp_path

@@ -8,7 +8,7 @@ import pytest
 
 from local import azurite
 from tests.logic_apps import public_network
-from tests.logic_apps.conftest import need
+from tests.needs import need
 
 SUBSCRIBED_AND_UNSUBSCRIBED = [["runs", 200], ["runs/cancel", 200]]
 

@@ -181,7 +181,7 @@ def easy_auth(headers: Mapping[str, str]) -> Mapping[str, str] | int:
     return {**own, "x-ms-client-principal-id": token, "x-ms-client-principal-idp": "aad"}
 
 
-@pytest.mark.usefixtures("own_settings")
+@pytest.mark.usefixtures("parts")
 @pytest.mark.parametrize("example", ["ask-with-identity", "standard/ask-with-identity"])
 def test_an_identity_signs_the_post_and_the_polls(example: str) -> None:
     with app_of(host_env={"WEBSITE_AUTH_ENABLED": "true"}) as app:
@@ -194,7 +194,7 @@ def test_an_identity_signs_the_post_and_the_polls(example: str) -> None:
     assert not others
 
 
-@pytest.mark.usefixtures("own_settings")
+@pytest.mark.usefixtures("parts")
 def test_a_run_that_fails_fails_its_workflow_with_the_reason() -> None:
     refused = [{"model": "m", "api_type": "anthropic", "api_key": "sk-k"}]
     with app_of(host_env={"OAI_CONFIG_LIST": json.dumps(refused)}) as app:

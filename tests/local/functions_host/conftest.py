@@ -11,7 +11,6 @@ import pytest
 
 from local.azurite.running import running_azurite
 from local.functions_host.app import create_app
-from tests.local.commands import NO_AZURITE
 from tests.local.functions_host.hosting import ANONYMOUS, Client, Host, ServeApp, WriteApp
 
 
@@ -54,10 +53,8 @@ def serve_app(write_app: WriteApp) -> Iterator[ServeApp]:
 
 
 @pytest.fixture(scope="session")
-def azurite() -> Iterator[str]:
+def azurite(installed_azurite: None) -> Iterator[str]:
     """A connection string of an Azurite that is there for all tests."""
-    if NO_AZURITE and not os.environ.get("CI"):
-        pytest.skip(NO_AZURITE)
     with running_azurite() as settings:
         yield settings["AzureWebJobsStorage"]
 

@@ -18,7 +18,7 @@ from local.functions_host.queue_listener import QueueListener
 from local.functions_host.queue_settings import Connection, QueueOptions
 from local.functions_host.queue_storage import Message, StorageFailed, StorageQueue
 
-BOUND_SECONDS = 20
+BOUND_SECONDS = 60
 _numbers = itertools.count()
 
 

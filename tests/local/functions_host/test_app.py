@@ -1,15 +1,17 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator
 
+import httpx
 import pytest
 
 from local.functions_host.app import BODY_LIMIT_BYTES, create_app
 from local.functions_host.indexing import IndexingError
 from local.functions_host.settings import SettingsError
-from tests.local.functions_host.hosting import ServeApp, WriteApp
+from tests.local.functions_host.hosting import ORIGIN, ServeApp, WriteApp
 
 ECHO = """
 import json
@@ -251,6 +253,43 @@ def test_too_many_requests(serve_app: ServeApp) -> None:
     assert client.get("/api/slow").status_code == 500
     assert client.get("/api/slow").status_code == 429
     __import__("function_app").release.set()
+
+
+BY_HAND = """
+import asyncio
+began, ended = asyncio.Event(), asyncio.Event()
+
+@app.timer_trigger(arg_name="timer", schedule="0 0 0 1 1 *")
+async def endless(timer: func.TimerRequest) -> None:
+    began.set()
+    try:
+        await asyncio.Event().wait()
+    finally:
+        ended.set()
+"""
+
+
+def test_calls_by_hand_have_a_bound_and_end_with_the_host(serve_app: ServeApp) -> None:
+    files = {"host.json": '{"version": "2.0", "extensions": {"http": {"maxOutstandingRequests": 1}}}'}
+    app = serve_app(BY_HAND, files=files).app
+    function_app = __import__("function_app")
+
+    async def scenario() -> list[int]:
+        transport = httpx.ASGITransport(app)
+        async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url=ORIGIN) as client:
+            first = await client.post("/admin/functions/endless", json={})
+            await function_app.began.wait()
+            second = await client.post("/admin/functions/endless", json={})
+        await function_app.ended.wait()
+        return [first.status_code, second.status_code]
+
+    assert asyncio.run(asyncio.wait_for(scenario(), 20)) == [202, 429]
+
+
+def test_call_by_hand_with_a_body_over_the_limit(serve_app: ServeApp) -> None:
+    headers = {"content-length": str(BODY_LIMIT_BYTES + 1)}
+    response = serve_app(BY_HAND).post("/admin/functions/endless", content=b"", headers=headers)
+    assert (response.status_code, response.content) == (413, b"")
 
 
 def test_sync_functions_run_side_by_side(serve_app: ServeApp, monkeypatch: pytest.MonkeyPatch) -> None:

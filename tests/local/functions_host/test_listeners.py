@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import httpx
 import pytest
 
 from local.azurite import connection_string
-from tests.local.functions_host.hosting import Host
+from tests.local.functions_host.hosting import SECONDS, Host
 from tests.local.functions_host.queues import Queue
 
 SOURCE = """
@@ -37,6 +40,9 @@ async def queued_async(msg: func.QueueMessage) -> None:
 @app.timer_trigger(arg_name="timer", schedule="0 0 0 1 1 *", run_on_startup=True)
 def tick(timer: func.TimerRequest) -> None:
     tell("tick", timer.past_due)
+
+@app.route()
+def hold(req: func.HttpRequest) -> str: time.sleep(3600)
 
 @app.route()
 def hello(req: func.HttpRequest) -> str: return "hello"
@@ -133,6 +139,25 @@ def test_stopped_host_gives_its_message_to_the_next_at_once(start: Any, queue: Q
     assert next_of(second, "hang")[1] == 2
 
 
+def test_host_that_is_told_to_stop_takes_no_more_messages(start: Any, queue: Queue) -> None:
+    host = run(start, queue)
+    url = httpx.URL(host.ready()["url"])
+    with ThreadPoolExecutor(1) as threads, suppress(httpx.HTTPError):
+        request = threads.submit(httpx.get, url.join("/api/hold"), timeout=SECONDS)
+        logged(host, "Executing 'Functions.hold'")
+        host.process.terminate()
+        deadline = time.monotonic() + SECONDS
+        # The request keeps it for three seconds; new connections it takes no more.
+        while is_open(url):
+            assert time.monotonic() < deadline
+        queue.put("too late")
+        request.result(SECONDS)
+    host.end()
+    message = queue.client.receive_message()
+    assert message is not None
+    assert message.dequeue_count == 1
+
+
 def test_http_functions_go_on_without_storage(start: Any, azurite: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         away = connection_string(free.getsockname()[1])
@@ -206,6 +231,12 @@ def test_functions_are_called_by_hand(start: Any, queue: Queue) -> None:
         ("queued", b'{"input": 3}', 400),
     ]:
         assert httpx.post(f"{address}/{name}", content=body, headers=key).status_code == status
+
+
+def is_open(url: httpx.URL) -> bool:
+    """Whether somebody takes connections there."""
+    with socket.socket() as probe:
+        return probe.connect_ex((url.host, url.port)) == 0
 
 
 def next_of(host: Host, text: str) -> Any:

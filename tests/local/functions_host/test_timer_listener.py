@@ -3,6 +3,8 @@ from __future__ import annotations
 import asyncio
 from datetime import datetime, timedelta, timezone
 
+import pytest
+
 from local.functions_host.timer_listener import TimerListener
 from local.functions_host.timer_schedule import Schedule
 
@@ -40,7 +42,7 @@ def fired(expression: str, *, sleeps: int, at_start: bool = False, takes_seconds
             clock.time += timedelta(seconds=takes_seconds)
             return False
 
-        timer = TimerListener(Schedule(expression), call, at_start=at_start, now=clock.now, sleep=clock.sleep)
+        timer = TimerListener("tick", Schedule(expression), call, at_start=at_start, now=clock.now, sleep=clock.sleep)
         timer.start()
         await clock.ended.wait()
         await timer.stop(0)
@@ -74,10 +76,25 @@ def test_schedule_without_times_fires_at_the_start_only() -> None:
         return True
 
     async def scenario() -> None:
-        timer = TimerListener(Schedule("0 0 0 30 2 *"), call, at_start=True)
+        timer = TimerListener("tick", Schedule("0 0 0 30 2 *"), call, at_start=True)
         timer.start()
         await fired_at_start.wait()
         await timer.stop(0)
 
     asyncio.run(asyncio.wait_for(scenario(), BOUND_SECONDS))
     assert fired_at_start.is_set()
+
+
+def test_timer_that_fails_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    async def call() -> bool:
+        raise ArithmeticError("unforeseen")
+
+    async def scenario() -> None:
+        timer = TimerListener("tick", Schedule("0 * * * * *"), call, at_start=True)
+        timer.start()
+        while "ArithmeticError" not in caplog.text:
+            await asyncio.sleep(0)
+        await timer.stop(0)
+
+    asyncio.run(asyncio.wait_for(scenario(), BOUND_SECONDS))
+    assert "The timer of 'tick' has failed." in caplog.text

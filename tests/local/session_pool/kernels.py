@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-from typing import NoReturn
-
-import pytest
 
 from local.session_pool import sandbox
 from local.session_pool.launch import Isolation
 from local.session_pool.sandbox import Limits
+from tests.needs import give_up, need
 
 
 def kernel_python() -> str:
@@ -24,14 +22,5 @@ def isolation(
     sandboxed: bool, limits: Limits | None = None, network: bool = False, programs: tuple[str, ...] = ()
 ) -> Isolation:
     """How a test's containers are made; the test is skipped where there can be no sandbox, except in CI."""
-    reason = sandbox.missing()
-    if sandboxed and reason:
-        give_up(reason)
+    need(sandbox.missing() if sandboxed else "")
     return Isolation(programs or (kernel_python(),), sandboxed=sandboxed, network=network, limits=limits or Limits())
-
-
-def give_up(reason: str) -> NoReturn:
-    """Skips the test, except in CI, where everything is to be there."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)

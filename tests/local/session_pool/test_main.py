@@ -22,8 +22,9 @@ import pytest
 
 from local.part import Part
 from local.session_pool.__main__ import main
-from tests.local.session_pool.kernels import give_up, isolation, kernel_python
+from tests.local.session_pool.kernels import isolation, kernel_python
 from tests.local.session_pool.pools import NEWEST, WRAPPED, asked
+from tests.needs import give_up
 from tests.processes import all_gone, family
 
 ROOT = Path(__file__).parents[3]

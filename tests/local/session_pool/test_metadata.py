@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from local.session_pool.metadata import Metadata
-from tests.local.session_pool.kernels import give_up, kernel_python
+from tests.local.session_pool.kernels import kernel_python
+from tests.needs import give_up
 
 
 def read(metadata: Metadata) -> dict[str, Any]:

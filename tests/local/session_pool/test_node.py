@@ -21,7 +21,8 @@ from local.session_pool.launch import Isolation
 from local.session_pool.node import NodeContext
 from local.session_pool.outcome import Outcome
 from local.session_pool.sessions import SessionPool
-from tests.local.session_pool.kernels import give_up, isolation, kernel_python
+from tests.local.session_pool.kernels import isolation, kernel_python
+from tests.needs import give_up
 
 BOUND_SECONDS = 30
 # Writes to the socket that only the context's own script should use.

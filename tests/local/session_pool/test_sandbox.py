@@ -31,7 +31,8 @@ from local.session_pool.kinds import kind_of
 from local.session_pool.outcome import Outcome
 from local.session_pool.sandbox import Limits, accounts, arguments, missing
 from local.session_pool.sessions import SessionPool
-from tests.local.session_pool.kernels import give_up, isolation, kernel_python
+from tests.local.session_pool.kernels import isolation, kernel_python
+from tests.needs import give_up
 from tests.processes import all_gone, descendants, family
 
 ROOT = Path(__file__).parents[3]
