@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -11,8 +12,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import requests
 
+from local import azurite
 from local.stack import Stack
+from tests.needs import need
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -52,6 +56,19 @@ def test_the_curl_line_draws_a_plot(stack: Stack) -> None:
     command = shlex.split(block_with("curl -s").replace("http://localhost:7071", stack.url))
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     assert '"name": "plot.png"' in done.stdout
+
+
+def test_the_runs_curl_line_starts_one_run(stack: Stack) -> None:
+    need(azurite.missing())
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    command = shlex.split(block_with("curl -si").replace("http://localhost:7071", stack.url).replace("\\\n", ""))
+    for _ in range(2):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        head, _, body = done.stdout.replace("\r", "").partition("\n\n")
+        assert head.startswith("HTTP/1.1 202")
+        assert f"location: {json.loads(body)['status_url']}" in head
+    assert len(requests.get(f"{stack.url}/api/runs", timeout=30).json()["runs"]) == 1
 
 
 def test_the_python_example_prints_the_answer(stack: Stack) -> None:
