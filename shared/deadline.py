@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 
 from shared.errors import DeadlineReached
@@ -20,10 +20,12 @@ class Deadline:
     Attributes:
         expires_at: seconds on `clock`.
         clock: where the time comes from.
+        retries: whether there is time for another attempt at what has failed.
     """
 
     expires_at: float
     clock: Callable[[], float] = field(default=time.monotonic, repr=False)
+    retries: bool = True
 
     @classmethod
     def after(cls, seconds: float, clock: Callable[[], float] = time.monotonic) -> Deadline:
@@ -51,7 +53,7 @@ class Deadline:
         Raises:
             DeadlineReached: nothing is left.
         """
-        return Deadline.after(self.clamp(seconds), self.clock)
+        return replace(self, expires_at=self.clock() + self.clamp(seconds))
 
     @contextmanager
     def interrupting(self, stop: Callable[[], object]) -> Iterator[None]:

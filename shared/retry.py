@@ -20,11 +20,11 @@ def pause(attempt: int, headers: Mapping[str, str], deadline: Deadline) -> float
         deadline: bounds all attempts and pauses together.
 
     Returns:
-        None where there is no next attempt, because their number or the time is used up.
+        None where there is no next attempt: their number or the time is used up, or the deadline has none.
     """
     told = retry_after(headers)
     seconds = told if told is not None else FIRST_PAUSE_SECONDS * 2 ** (attempt - 1)
-    return seconds if attempt < ATTEMPTS and seconds < deadline.remaining() else None
+    return seconds if deadline.retries and attempt < ATTEMPTS and seconds < deadline.remaining() else None
 
 
 def retry_after(headers: Mapping[str, str]) -> int | None:

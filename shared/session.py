@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from shared import errors, execution_text
 from shared.deadline import Deadline
@@ -17,7 +18,7 @@ from shared.identity import POOL_SCOPE, BearerTokens
 from shared.pool_transport import REPLY_BYTES_MAX
 from shared.session_losses import SessionLosses
 from shared.session_pool import SessionPool
-from shared.session_pools import SessionPools, process_pools
+from shared.session_pools import SessionPlace, SessionPools, process_pools
 from shared.session_wire import DEFAULT_API_VERSION, EXECUTION_SECONDS_MAX, Execution, SessionFile, knows_sessions
 from shared.settings import Settings
 
@@ -30,7 +31,6 @@ FILE_BYTES_MAX = 128_000_000
 DEFAULT_CALL_SECONDS = EXECUTION_SECONDS_MAX + 60.0
 
 _log = logging.getLogger(__name__)
-_Answer = TypeVar("_Answer")
 
 
 def session_identifier(caller: str, session_id: str) -> str:
@@ -77,15 +77,12 @@ class Session:
     ) -> None:
         self._own_pools: SessionPools | None = None
         if credential is None:
-            self._pools = process_pools(pool_management_endpoint, api_version, client_id)
+            pools = process_pools(pool_management_endpoint, api_version, client_id)
         else:
             tokens = BearerTokens(POOL_SCOPE, credential=credential)
-            self._pools = SessionPools(pool_management_endpoint, tokens=tokens, api_version=api_version)
-            self._own_pools = self._pools
-        self.session_id = session_id or uuid.uuid4().hex
-        # While it is still that one, nobody has been told it and nothing is in the session.
-        self._minted_id = "" if session_id else self.session_id
-        self._caller = caller
+            pools = SessionPools(pool_management_endpoint, tokens=tokens, api_version=api_version)
+            self._own_pools = pools
+        self._place = SessionPlace(pools, partial(session_identifier, caller), session_id)
         self._api_version = api_version
         self._timeout_seconds = execution_timeout_seconds
         self._deadline = deadline
@@ -93,6 +90,15 @@ class Session:
         self._losses = SessionLosses(execution_text.NEW_SESSION if session_id is not None else "")
         self._provided: dict[str, bytes] = {}
         self._provided_files: dict[str, SessionFile] = {}
+
+    @property
+    def session_id(self) -> str:
+        """The session's name among its caller's; one that is set is another session's, which is known."""
+        return self._place.session_id
+
+    @session_id.setter
+    def session_id(self, session_id: str) -> None:
+        self._place.session_id = session_id
 
     def run(self, code: str, *, operation_id: str | None = None) -> Execution:
         """Runs Python, or a cell magic, and returns all that came of it.
@@ -106,7 +112,9 @@ class Session:
             PoolError: the pool failed or refused.
             IdentityError: no token could be had.
         """
-        execution = self._placed(lambda: self._execute(code, self._begin(), operation_id))
+        execution = self._place.call(
+            lambda bound: self._execute(code, bound, operation_id), self._begin(), repeatable=False
+        )
         self._notice_loss(execution)
         self._losses.code_has_run()
         return execution
@@ -218,7 +226,9 @@ class Session:
         check_file_name(name)
         if len(content) > FILE_BYTES_MAX:
             raise errors.PoolLimitExceeded
-        return self._placed(lambda: self._pool.upload(self._identifier, name, content, deadline=self._begin()))
+        return self._place.call(
+            lambda bound: self._pool.upload(self._identifier, name, content, deadline=bound), self._begin()
+        )
 
     def list_files(self, *, deadline: Deadline | None = None) -> list[SessionFile]:
         """The files below /mnt/data; asking starts the session where there is none.
@@ -226,8 +236,9 @@ class Session:
         Args:
             deadline: instead of the session's own.
         """
-        bound = deadline or self._bound()
-        return self._placed(lambda: self._pool.list_files(self._identifier, deadline=bound))
+        return self._place.call(
+            lambda bound: self._pool.list_files(self._identifier, deadline=bound), deadline or self._bound()
+        )
 
     def download_file(
         self, path: str, *, deadline: Deadline | None = None, limit_bytes: int = REPLY_BYTES_MAX
@@ -297,30 +308,11 @@ class Session:
 
     @property
     def _identifier(self) -> str:
-        return session_identifier(self._caller, self.session_id)
+        return self._place.identifier
 
     @property
     def _pool(self) -> SessionPool:
-        return self._pools.of(self._identifier)
-
-    def _placed(self, call: Callable[[], _Answer]) -> _Answer:
-        """What a call gives that may be the session's first.
-
-        Where the pool of a new session has no room, another `session_id` leads to another pool: no state but the
-        `session_id` is needed to find the session again.
-        """
-        is_new, self._minted_id = self.session_id == self._minted_id, ""
-        tried = {self._pool}
-        while True:
-            try:
-                return call()
-            except (errors.PoolFull, errors.PoolUnreachable, errors.PoolUnavailable) as error:
-                if not is_new or len(tried) == len(self._pools):
-                    raise
-                _log.warning("A new session goes to another pool: %s", error.code)
-                while self._pool in tried:
-                    self.session_id = uuid.uuid4().hex
-                tried.add(self._pool)
+        return self._place.pool
 
     def _bound(self) -> Deadline:
         return self._deadline or Deadline.after(DEFAULT_CALL_SECONDS)

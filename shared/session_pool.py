@@ -11,6 +11,7 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -216,6 +217,8 @@ class SessionPool:
 
     def _ended(self, execution: dict[str, Any], identifier: str, deadline: Deadline) -> dict[str, Any]:
         """Asks until the execution has ended: 2024-10-02-preview may answer 202 before it has."""
+        # The code has been started: no other pool could answer for this one.
+        deadline = replace(deadline, retries=True)
         while (execution_id := session_wire.pending_execution(execution)) is not None:
             if deadline.remaining() <= POLL_SECONDS:
                 raise errors.DeadlineReached

@@ -8,13 +8,26 @@ where a pool is added or taken away no other session moves than those that it ge
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+import logging
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import lru_cache
+from typing import TypeVar
 
-from shared.errors import SettingError
+from shared.deadline import Deadline
+from shared.errors import DeadlineReached, PoolFull, PoolUnavailable, PoolUnreachable, SettingError
 from shared.identity import POOL_SCOPE, BearerTokens, process_tokens
 from shared.session_pool import SessionPool, checked_endpoint
 from shared.session_wire import DEFAULT_API_VERSION
+
+# What a first call takes at most in a pool that does not answer, while there are others to ask.
+TRY_SECONDS = 30.0
+# Refusals by which nothing has come into a session.
+NO_ROOM = (PoolFull, PoolUnreachable, PoolUnavailable)
+
+_log = logging.getLogger(__name__)
+_Answer = TypeVar("_Answer")
 
 
 def endpoints_of(setting: str) -> tuple[str, ...]:
@@ -66,8 +79,8 @@ class SessionPools:
             for endpoint in endpoints_of(endpoints)
         }
 
-    def __len__(self) -> int:
-        return len(self._pools)
+    def __iter__(self) -> Iterator[SessionPool]:
+        return iter(self._pools.values())
 
     def of(self, identifier: str) -> SessionPool:
         """The pool that has the session of this identifier, or will have it."""
@@ -77,6 +90,86 @@ class SessionPools:
         """Closes the connections; another call opens new ones."""
         for pool in self._pools.values():
             pool.close()
+
+
+class SessionPlace:
+    """Where a session is: its `session_id`, and the pool that this leads to.
+
+    A new session has its place once a first call has found room for it: where its pool has none, another `session_id`
+    leads to another pool. So the `session_id` alone is enough to find it again.
+
+    Args:
+        pools: to choose from.
+        identify: gives the identifier for a `session_id`.
+        session_id: of a session that is known; None for a new one.
+
+    Attributes:
+        session_id: may be set, and the session is a known one then.
+    """
+
+    def __init__(self, pools: SessionPools, identify: Callable[[str], str], session_id: str | None) -> None:
+        self._pools = pools
+        self._identify = identify
+        self.session_id = session_id or uuid.uuid4().hex
+        # While it is still that one, nobody has been told it and nothing is in the session.
+        self._minted_id = "" if session_id else self.session_id
+
+    @property
+    def identifier(self) -> str:
+        """What the pool calls the session."""
+        return self._identify(self.session_id)
+
+    @property
+    def pool(self) -> SessionPool:
+        """The session's pool."""
+        return self._pools.of(self.identifier)
+
+    def call(self, call: Callable[[Deadline], _Answer], deadline: Deadline, *, repeatable: bool = True) -> _Answer:
+        """What a call gives that may be the session's first.
+
+        The first call asks one pool after the other, each once and without a pause, and only the last one as often as
+        any call.
+
+        Args:
+            call: asks `pool` for `identifier`, within a deadline.
+            deadline: bounds all pools together.
+            repeatable: whether a first call may be given up where a pool does not answer in its share of the time.
+
+        Raises:
+            DeadlineReached: the deadline has passed.
+            PoolError: of the last pool; or of one before it that has not only no room.
+        """
+        is_new = self.session_id == self._minted_id
+        self._minted_id = ""
+        if not is_new:
+            return call(deadline)
+        try:
+            return self._find_room(call, deadline, repeatable)
+        except NO_ROOM:
+            # The next call is the first again.
+            self._minted_id = self.session_id
+            raise
+
+    def _find_room(self, call: Callable[[Deadline], _Answer], deadline: Deadline, repeatable: bool) -> _Answer:
+        untried = set(self._pools) - {self.pool}
+        while untried:
+            once = replace(deadline, retries=False)
+            share = min(TRY_SECONDS, once.remaining() / (len(untried) + 1))
+            try:
+                return call(once.within(share) if repeatable else once)
+            except NO_ROOM as error:
+                code = error.code
+            except DeadlineReached:
+                # It may have been the share only.
+                deadline.check()
+                if not repeatable:
+                    raise
+                code = PoolUnreachable.code
+            _log.warning("A new session goes to another pool: %s", code)
+            while self.pool not in untried:
+                self.session_id = uuid.uuid4().hex
+            untried.discard(self.pool)
+        return call(deadline)
 
 
 @lru_cache(maxsize=16)

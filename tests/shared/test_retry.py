@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from shared.deadline import Deadline
@@ -24,6 +26,12 @@ def test_the_service_knows_better() -> None:
 def test_nothing_is_waited_for_beyond_the_deadline() -> None:
     assert pause(1, {"retry-after": "60"}, left(60)) is None
     assert pause(1, {}, left(0.4)) is None
+
+
+def test_a_deadline_without_retries_has_time_for_one_attempt_only() -> None:
+    once = replace(left(60), retries=False)
+    assert pause(1, {"retry-after": "0"}, once) is None
+    assert pause(1, {}, once.within(30)) is None
 
 
 @pytest.mark.parametrize(

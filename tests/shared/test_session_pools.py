@@ -6,14 +6,16 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared import errors
-from shared.errors import PoolFull, PoolOutcomeUnknown, SettingError
+from shared import errors, session, session_pool, session_pools
+from shared.deadline import Deadline
+from shared.errors import DeadlineReached, PoolFull, PoolOutcomeUnknown, SettingError
 from shared.identity import BearerTokens
 from shared.session import Session, session_identifier
 from shared.session_pools import SessionPools, endpoints_of, place_of
@@ -107,6 +109,7 @@ def test_pools_have_about_as_many_sessions_each(given: list[str]) -> None:
 # A day is more than any deadline here: nobody waits for another attempt.
 LATER = {"Retry-After": "86400"}
 FULL = Answer(429, b'{"code": "SessionsCountExceedsLimit"}', LATER)
+FULL_FOR_NOW = Answer(429, b'{"code": "SessionsCountExceedsLimit"}', {"Retry-After": "0"})
 WORKING: dict[str, Script] = {"POST_executions": ended("42"), "POST_files": uploaded("a.csv"), "GET_files": listing()}
 
 
@@ -123,10 +126,10 @@ class Scene:
     first: ScriptedServer
     second: ScriptedServer
 
-    def session(self, session_id: str | None = None) -> Session:
-        """A session whose place is the first pool."""
+    def session(self, session_id: str | None = None, **options: Any) -> Session:
+        """A session whose place is the first pool, with options of `Session`."""
         for _ in range(1 if session_id else 100):
-            made = Session(self.setting, credential=Credential(), session_id=session_id)
+            made = Session(self.setting, credential=Credential(), session_id=session_id, **options)
             if self.place(made) == self.first.url:
                 return made
             made.close()
@@ -250,6 +253,79 @@ def test_where_all_pools_are_full_each_is_asked_once() -> None:
         with pytest.raises(PoolFull):
             Session(setting, credential=Credential()).run("1")
     assert [len(server.received) for server in (one, two, three)] == [1, 1, 1]
+
+
+def test_only_the_last_pool_is_asked_again() -> None:
+    with two_pools(POST_executions=[FULL_FOR_NOW] * 3 + [ended("42")]) as scene:
+        assert scene.session().run("1").stdout == "42"
+        assert operations(scene.first) == ["POST executions"]
+    busy = [scripted_pool(POST_executions=FULL_FOR_NOW) for _ in range(3)]
+    with ExitStack() as stack:
+        servers = [stack.enter_context(server) for server in busy]
+        with pytest.raises(PoolFull):
+            Session(",".join(f"{server.url}/pool" for server in servers), credential=Credential()).run("1")
+    assert sorted(len(server.received) for server in servers) == [1, 1, 4]
+
+
+def test_a_session_that_is_known_has_all_attempts_in_its_pool() -> None:
+    with two_pools(POST_executions=[FULL_FOR_NOW] * 3 + [ended("42")]) as scene:
+        assert scene.session(scene.known_id()).run("1").stdout == "42"
+    assert operations(scene.first).count("POST executions") == 4
+
+
+def test_a_pool_that_does_not_answer_an_upload_has_its_share_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    with two_pools(POST_files=Answer(silent=True)) as scene:
+        made = scene.session(deadline=Deadline.after(2))
+        made.provide_files({"a.csv": b"1"})
+        assert scene.place(made) == scene.second.url
+        monkeypatch.setattr(session_pools, "TRY_SECONDS", 0.2)
+        patient = scene.session(deadline=Deadline.after(60))
+        patient.provide_files({"a.csv": b"1"})
+        assert scene.place(patient) == scene.second.url
+    assert operations(scene.first) == ["POST files"] * 2
+
+
+def test_code_that_a_pool_has_is_waited_for_and_runs_nowhere_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_pools, "TRY_SECONDS", 0.1)
+    slow = ended("42")
+    with two_pools(POST_executions=[replace(slow, drip_seconds=0.4 / len(slow.body)), Answer(silent=True)]) as scene:
+        assert scene.session().run("1").stdout == "42"
+        with pytest.raises(DeadlineReached):
+            scene.session(deadline=Deadline.after(0.4)).run("1")
+    assert scene.second.received == []
+
+
+def test_code_that_a_pool_has_taken_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_pool, "POLL_SECONDS", 0.0)
+    taken = Answer(202, b'{"id": "e", "status": "Running"}')
+    away = Answer(503, b"", {"Retry-After": "0"})
+    with two_pools(POST_executions=taken, GET_executions=[away, ended("42")]) as scene:
+        assert scene.session(api_version="2024-10-02-preview").run("1").stdout == "42"
+    assert operations(scene.first) == ["POST executions", "GET executions", "GET executions"]
+    assert scene.second.received == []
+
+
+def test_a_new_session_that_no_pool_had_room_for_asks_all_of_them_again() -> None:
+    with (
+        scripted_pool(POST_executions=[FULL, ended("42")]) as first,
+        scripted_pool(POST_executions=FULL) as second,
+    ):
+        made = Scene(f"{first.url}/pool,{second.url}/pool", first, second).session()
+        with pytest.raises(PoolFull):
+            made.run("1")
+        assert made.run("1").stdout == "42"
+    assert [len(first.received), len(second.received)] == [2, 2]
+
+
+def test_one_bound_is_for_all_pools_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "DEFAULT_CALL_SECONDS", 0.6)
+    slow = replace(FULL, drip_seconds=0.4 / len(FULL.body))
+    with (
+        scripted_pool(POST_executions=slow) as first,
+        scripted_pool(POST_executions=slow) as second,
+        pytest.raises(DeadlineReached),
+    ):
+        Session(f"{first.url}/pool,{second.url}/pool", credential=Credential()).run("1")
 
 
 def test_one_pool_alone_gives_its_own_error() -> None:
