@@ -97,6 +97,7 @@ class Scene:
             statuses = [row["status"] for row in rows if row["run_id"] not in before]
             if not {"queued", "running"} & set(statuses):
                 return statuses
+            time.sleep(0.1)
         raise TimeoutError("a run does not end")
 
 

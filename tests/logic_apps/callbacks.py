@@ -65,7 +65,7 @@ class CallbackListener:
         return f"https://{HOST}:{self.port}{path}?{query}"
 
     def wait(self, url: str, timeout_seconds: float) -> Called | None:
-        """The callback for a URL; None where none comes in the time, or `give_up` was called."""
+        """The callback for a URL; None where none comes in the time, or the action has ended."""
         try:
             return self._waiting[urlsplit(url).path].get(timeout=timeout_seconds)
         except queue.Empty:

@@ -58,7 +58,6 @@ def _fields(needed: str, optional: str = "") -> Fields:
 
 _DEFINITION = _fields("$schema contentVersion parameters triggers actions outputs")
 _REQUEST = _fields("method uri", "headers body queries authentication retryPolicy")
-_MORE = "runAfter limit operationOptions runtimeConfiguration"
 TRIGGERS = {
     "Request": _fields("type kind inputs"),
     "ApiConnection": _fields("type inputs recurrence", "splitOn"),

@@ -125,14 +125,14 @@ class HttpCalls:
         """
         policy = RetryPolicy.of(inputs.get("retryPolicy"))
         authorization = self._authorization(inputs.get("authentication"))
-        first = prepared(inputs, {}, authorization)
+        first = prepared(inputs, authorization)
         answer = self._tried(identity, first, policy, deadline)
         while asynchronous and answer is not None and answer.status == 202 and "location" in answer.headers:
             self._wait(float(answer.headers.get("retry-after", POLL_SECONDS)), deadline)
             if self._stopped():
                 return None
             # The authentication object signs polls too; the author's headers are not known to be sent again.
-            poll = prepared({"method": "GET", "uri": answer.headers["location"]}, {}, authorization)
+            poll = prepared({"method": "GET", "uri": answer.headers["location"]}, authorization)
             answer = self._tried(identity, poll, policy, deadline)
         return answer
 

@@ -116,12 +116,11 @@ class Identity:
         }
 
 
-def prepared(inputs: Mapping[str, Any], engine_headers: Mapping[str, str], authorization: Mapping[str, str]) -> Sent:
-    """The first request of an action.
+def prepared(inputs: Mapping[str, Any], authorization: Mapping[str, str]) -> Sent:
+    """The first request of an action, before the engine adds its own headers.
 
     Args:
         inputs: of the action, without expressions.
-        engine_headers: see `Identity.headers`.
         authorization: what the action's `authentication` makes of a request.
 
     Raises:
@@ -143,7 +142,7 @@ def prepared(inputs: Mapping[str, Any], engine_headers: Mapping[str, str], autho
         raise NotPlayed(f"the address {url!r}, which is not absolute")
     if inputs.get("queries"):
         url += ("&" if "?" in url else "?") + urlencode(inputs["queries"])
-    return Sent(str(inputs["method"]), url, {**kept, **authorization, **engine_headers}, content)
+    return Sent(str(inputs["method"]), url, {**kept, **authorization}, content)
 
 
 def removed(header: str) -> bool:
