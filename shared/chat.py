@@ -11,10 +11,10 @@ from typing import Any
 
 from shared import agents, chat_recovery, errors, harvest, model, telemetry_chats
 from shared.aca_sessions_executor import ACASessionsExecutor
-from shared.chat_log import COMPLETED, DEADLINE, TURN_LIMIT, ChatAbandoned, ChatEnded, ChatLog, Observer
+from shared.chat_log import COMPLETED, DEADLINE, TURN_LIMIT, ChatEnded, ChatLog, Observer
 from shared.chat_recovery import Earlier
 from shared.deadline import Deadline
-from shared.errors import DeadlineReached
+from shared.errors import ChatAbandoned, DeadlineReached
 from shared.harvest import Harvest
 from shared.pictures import PictureRoom
 from shared.session import session_identifier
@@ -105,9 +105,9 @@ def run_chat(
         ChatAbandoned: the observer raised it.
     """
     session = session_identifier(task.caller, task.session_id) if task.session_id else ""
-    with telemetry_chats.chat(agents.WRITER, task.message, session=session, run_id=task.run_id) as telling:
+    with telemetry_chats.chat(agents.WRITER, task.message, session=session, run_id=task.run_id) as span:
         outcome = _Chat(task, settings, deadline, observer or Observer(), earlier or Earlier()).carry_out()
-        telling.ended(outcome.status, outcome.result)
+        span.ended(outcome.status, outcome.result)
         return outcome
 
 
@@ -202,10 +202,10 @@ class _Chat:
     def _go_on(self) -> None:
         steps = self._earlier.steps
         code_has_run = any(step.exit_code is not None for step in steps)
-        there = self._executor.take_up(self._task.files, code_has_run=code_has_run)
-        if there and self._earlier.session_was_gone and not code_has_run:
+        if self._earlier.session_was_gone and not code_has_run:
             # The model is told with the first report.
             self._executor.note_new()
+        there = self._executor.take_up(self._task.files, code_has_run=code_has_run)
         self._lost_pictures = chat_recovery.restore_pictures(self._executor, self._log, session_there=there)
         turns_left = self._task.max_turns - sum(step.agent == agents.WRITER for step in steps)
         if not self._log.finished() and turns_left > 0:

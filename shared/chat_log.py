@@ -30,10 +30,6 @@ class ChatEnded(Exception):
         self.status = status
 
 
-class ChatAbandoned(Exception):
-    """An observer raises it: somebody else has the chat now, and nothing more is to come of this one."""
-
-
 class Observer:
     """Watches a chat; this one does nothing."""
 

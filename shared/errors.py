@@ -33,6 +33,7 @@
     └── RunGivenUp                  500: a run was begun too often without coming to an end
 
     DeadlineReached                 not an error of the service: the time given is used up
+    ChatAbandoned                   not an error of the service: somebody else has the chat now
 
 `detail` and `remedy` are fit for any caller: they never hold a URL, token, key or identifier. The exact
 words of a remote service are for the log only.
@@ -375,3 +376,7 @@ class RunGivenUp(ServiceError):
 
 class DeadlineReached(Exception):
     """The time given for the chat is used up; what was done so far counts."""
+
+
+class ChatAbandoned(Exception):
+    """An observer raises it: somebody else has the chat now, and nothing more is to come of this one."""

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -30,6 +31,9 @@ CONNECT_SECONDS = 5.0
 # The openai library wants some key; the client replaces it by a token of the app's identity.
 _IDENTITY_KEY = "the-identity-signs"
 _OUR_CLIENT_TYPES = ("openai", "azure")
+_AZURE_DOMAINS = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com")
+# As the conventions of telemetry call them.
+_OPENAI, _AZURE = "openai", "azure.ai.openai"
 
 
 @dataclass(frozen=True)
@@ -40,13 +44,13 @@ class ModelChoice:
         setting: the name of the setting that it comes from.
         entries: AutoGen's config list, without HTTP client.
         uses_identity: requests are signed by the app's identity.
-        provider: as telemetry calls it.
+        providers: of the entries, as telemetry calls them.
     """
 
     setting: str
     entries: tuple[Mapping[str, Any], ...] = field(repr=False)
     uses_identity: bool = False
-    provider: str = "openai"
+    providers: tuple[str, ...] = (_OPENAI,)
 
 
 def choose(settings: Settings) -> ModelChoice:
@@ -80,10 +84,12 @@ def llm_config(settings: Settings, deadline: Deadline) -> dict[str, Any]:
     """
     choice = choose(settings)
     tokens = process_tokens(MODEL_SCOPE, settings.azure_client_id) if choice.uses_identity else None
-    client = ChatHttpClient(_process_client(), deadline, tokens, provider=choice.provider)
+    clients = {name: ChatHttpClient(_process_client(), deadline, tokens, provider=name) for name in choice.providers}
     entries = [
-        {**entry, "http_client": client} if entry.get("api_type", "openai") in _OUR_CLIENT_TYPES else {**entry}
-        for entry in choice.entries
+        {**entry, "http_client": clients[provider]}
+        if entry.get("api_type", "openai") in _OUR_CLIENT_TYPES
+        else {**entry}
+        for entry, provider in zip(choice.entries, choice.providers, strict=True)
     ]
     return {"config_list": entries, "timeout": math.ceil(deadline.remaining()) or 1, "cache_seed": None}
 
@@ -106,7 +112,7 @@ class ChatHttpClient(httpx.Client):
         tokens: BearerTokens | None,
         sleep: Callable[[float], None] = time.sleep,
         *,
-        provider: str = "openai",
+        provider: str = _OPENAI,
     ) -> None:
         # Requests are built here and sent there: this client needs no connections of its own.
         super().__init__(transport=httpx.MockTransport(client.send))
@@ -132,16 +138,16 @@ class ChatHttpClient(httpx.Client):
             ModelRefused: what answers is no model server.
             httpx.HTTPError: no answer came.
         """
-        with telemetry_chats.model_call(self._provider, request.content) as telling:
+        with telemetry_chats.model_call(self._provider, request.content) as span:
             try:
                 response = self._attempts(request, options)
             except httpx.HTTPError:
-                telling.failed(errors.ModelUnreachable.code)
+                span.failed(errors.ModelUnreachable.code)
                 raise
             if response.is_success:
-                telling.answered(response.content)
+                span.answered(response.content)
             else:
-                telling.failed(_refusal(response.status_code).code)
+                span.failed(_refusal(response.status_code).code)
             return response
 
     def _attempts(self, request: httpx.Request, options: Mapping[str, Any]) -> httpx.Response:
@@ -273,8 +279,12 @@ def _from_config_list(text: str) -> ModelChoice:
         _check_key(name, entry.get("api_key"))
         if not is_web_address(str(entry.get("base_url") or "https://api.openai.com")):
             raise SettingError(name, f"A base_url in {name} is not an http or https URL.")
-    azure = any(entry.get("api_type") == "azure" for entry in entries)
-    return ModelChoice(name, tuple(entries), provider="azure.ai.openai" if azure else "openai")
+    return ModelChoice(name, tuple(entries), providers=tuple(_provider(entry) for entry in entries))
+
+
+def _provider(entry: Mapping[str, Any]) -> str:
+    host = urlsplit(str(entry.get("base_url") or "")).hostname or ""
+    return _AZURE if entry.get("api_type") == "azure" or host.endswith(_AZURE_DOMAINS) else _OPENAI
 
 
 def _check_key(name: str, key: object) -> None:
@@ -297,7 +307,7 @@ def _from_azure(settings: Settings) -> ModelChoice:
         "api_key": settings.azure_openai_api_key or _IDENTITY_KEY,
     }
     by_identity = not settings.azure_openai_api_key
-    return ModelChoice(name, (entry,), uses_identity=by_identity, provider="azure.ai.openai")
+    return ModelChoice(name, (entry,), uses_identity=by_identity, providers=(_AZURE,))
 
 
 def _from_openai(settings: Settings) -> ModelChoice:

@@ -11,7 +11,7 @@ from typing import Any
 import requests
 import urllib3
 
-from shared import VERSION, errors, retry, telemetry
+from shared import VERSION, errors, retry, session_wire, telemetry
 from shared.deadline import Deadline
 from shared.identity import BearerTokens
 
@@ -101,7 +101,7 @@ class PoolTransport:
                 if pause is None:
                     raise
             else:
-                if reply.status_code == 429:
+                if _is_full(reply):
                     telemetry.pool_full()
                 pause = retry.pause(attempt, reply.headers, deadline) if _may_repeat(reply, repeatable) else None
                 if pause is None:
@@ -180,6 +180,14 @@ def refused_in_time(reply: Reply) -> bool:
     No document says so of the 503; that such an answer comes before the work is an assumption.
     """
     return reply.status_code == 429 or (reply.status_code == 503 and retry.retry_after(reply.headers) is not None)
+
+
+def _is_full(reply: Reply) -> bool:
+    # The contract has another status for it, too.
+    refused = reply.status_code >= 400
+    return refused and isinstance(
+        session_wire.decode_error(reply.status_code, reply.headers, reply.body), errors.PoolFull
+    )
 
 
 def _may_repeat(reply: Reply, repeatable: bool) -> bool:

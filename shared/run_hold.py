@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from shared.chat_log import ChatAbandoned, Observer
+from shared.chat_log import Observer
 from shared.chat_recovery import Earlier
-from shared.errors import RunChanged
+from shared.errors import ChatAbandoned, RunChanged
 from shared.runs import RUNNING, Run
 from shared.session_wire import SessionFile
 from shared.steps import Step, Usage

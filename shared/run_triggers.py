@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from shared import telemetry
 from shared.deadline import Deadline
 from shared.errors import ServiceError
 from shared.runs import is_run_id
@@ -40,6 +41,7 @@ def carry_out(message: bytes, store: RunStore | None = None) -> None:
     Raises:
         NotCarriedOut: it is to be delivered again.
     """
+    telemetry.start()
     run_id = _run_id(message)
     if run_id is None:
         return
@@ -62,6 +64,7 @@ def fail_poisoned(message: bytes, store: RunStore | None = None) -> None:
     Raises:
         NotCarriedOut: it is to be delivered again.
     """
+    telemetry.start()
     run_id = _run_id(message)
     if run_id is None:
         return
@@ -86,6 +89,7 @@ def delete_old(store: RunStore | None = None, *, clock: Callable[[], float] = ti
     Raises:
         NotCarriedOut: the storage failed; the next call does the rest.
     """
+    telemetry.start()
     from shared.run_store import process_store
 
     deadline = Deadline.after(DELETION_SECONDS_MAX, clock)
@@ -109,8 +113,10 @@ def _clean_errors(work: str) -> Iterator[None]:
     try:
         yield
     except ServiceError as error:
+        telemetry.failure(error.code)
         raise NotCarriedOut(f"{work}: {error.code}: {error.detail}") from None
     except Exception as error:  # noqa: BLE001  # what is raised instead tells its type and place
         # The words of an unforeseen error may hold anything, so the log gets its type and place only.
+        telemetry.failure(ServiceError.code)
         place = "".join(traceback.format_tb(error.__traceback__))
         raise NotCarriedOut(f"{work}: unforeseen {type(error).__name__}\n{place}") from None

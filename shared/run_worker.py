@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from shared import callbacks, telemetry
 from shared.chat import ChatTask, run_chat
-from shared.chat_log import CANCELLED, ChatAbandoned
+from shared.chat_log import CANCELLED
 from shared.chat_reply import encoded, outcome_body, problem_body, step_body
 from shared.deadline import Deadline
 from shared.errors import (
+    ChatAbandoned,
     DeadlineReached,
     IdentityError,
     ModelBusy,
@@ -103,7 +104,7 @@ def carry_out(
     if stored is None or _is_done(stored.run):
         return
     try:
-        with store.lease(run_id) as lease, _Work(stored, store, settings, lease, deliver).told(clock()) as work:
+        with store.lease(run_id) as lease, _Work(stored, store, settings, lease, deliver).traced(clock()) as work:
             work.carry_out(clock)
     except (RunBusy, ChatAbandoned):
         _look_again(run_id, store)
@@ -125,7 +126,7 @@ def fail_poisoned(run_id: str, store: RunStore, settings: Settings, *, deliver: 
     if stored is None or _is_done(stored.run):
         return
     try:
-        with store.lease(run_id) as lease, _Work(stored, store, settings, lease, deliver).told(time.time()) as work:
+        with store.lease(run_id) as lease, _Work(stored, store, settings, lease, deliver).traced(time.time()) as work:
             work.give_up()
     except (RunBusy, ChatAbandoned):
         _look_again(run_id, store)
@@ -148,17 +149,20 @@ class _Work(HeldRun):
         self._settings = settings
         self._deliver = deliver
         self._reply: bytes | None = None
+        self._problem_code = ""
 
     @contextmanager
-    def told(self, now: float) -> Iterator[_Work]:
+    def traced(self, now: float) -> Iterator[_Work]:
         """Tells of this delivery, from its beginning to its end."""
         run = self.run
         waited = None if run.attempts or run.is_ended else now - run.created_at
-        with telemetry.run(run.run_id, parent=run.traceparent, waited_seconds=waited) as told:
+        with telemetry.run(run.run_id, parent=run.traceparent, waited_seconds=waited) as attributes:
             try:
                 yield self
             finally:
-                told |= {RUN_STATUS: self.run.status, ATTEMPT: self.attempt}
+                attributes |= {RUN_STATUS: self.run.status, ATTEMPT: self.attempt}
+                if self._problem_code:
+                    telemetry.fail(attributes, self._problem_code)
                 if self.run.is_ended and not run.is_ended:
                     telemetry.run_is(self.run.status)
 
@@ -217,6 +221,7 @@ class _Work(HeldRun):
         seconds = min(error.retry_after_seconds or WAIT_SECONDS, WAIT_SECONDS_MAX)
         if isinstance(error, _BUSY) and seconds < deadline.remaining():
             problem = problem_body(error)
+            self._problem_code = error.code
             self.save(lambda run: replace(run, waits=run.waits + 1, problem=problem))
             self._store.enqueue(self._run_id, seconds)
         elif isinstance(error, _WORTH_ANOTHER_TRY) and self._attempts_in_vain < ATTEMPTS:
@@ -257,6 +262,7 @@ class _Work(HeldRun):
     def _fail(self, error: ServiceError) -> None:
         _log.warning("Run %s failed: %s: %s", self._run_id, error.code, error.detail)
         telemetry.failure(error.code)
+        self._problem_code = error.code
         self.save(lambda run: replace(run, status=FAILED, pending="", problem=problem_body(error)))
 
     def _call_back(self) -> None:

@@ -36,11 +36,12 @@ class SessionLosses:
         """Keeps a note of a loss, once.
 
         Args:
-            meaning: of this loss; None for what was said of it before.
+            meaning: of a loss that another process has found; None for what was said of it before.
         """
         words = self._meaning if meaning is None else meaning
         self._meaning = ""
-        if words:
+        # Whoever has found another one has told it.
+        if words and meaning is None:
             telemetry.session_lost()
         self.add(words)
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Literal
 
-from shared.errors import DeadlineReached, ServiceError
+from shared.errors import ChatAbandoned, DeadlineReached, ServiceError
 from shared.settings import Settings
 from shared.telemetry_names import (
     DIMENSIONS,
@@ -32,7 +32,7 @@ from shared.telemetry_names import (
     SESSION_LOST,
 )
 
-Told = dict[str, str | int | float | bool]
+Attributes = dict[str, str | int | float | bool]
 Kind = Literal["internal", "client", "consumer"]
 
 _log = logging.getLogger(__name__)
@@ -49,12 +49,14 @@ class Sink:
     on = False
     content = False
 
-    def span(self, name: str, told: Told, *, kind: Kind = "internal", parent: str = "") -> AbstractContextManager[None]:
+    def span(
+        self, name: str, attributes: Attributes, *, kind: Kind = "internal", parent: str = ""
+    ) -> AbstractContextManager[None]:
         """A span around the block.
 
         Args:
             name: of the span.
-            told: its attributes, as they are in the end; with `error.type` it has failed.
+            attributes: its attributes, as they are in the end; with `error.type` it has failed.
             kind: `client` for a call of another service, `consumer` for a message of a queue.
             parent: a traceparent in place of the current span.
         """
@@ -63,7 +65,7 @@ class Sink:
     def event(self, name: str) -> None:
         """Something that happens in the current span."""
 
-    def measure(self, metric: str, value: float, attributes: Told) -> None:
+    def measure(self, metric: str, value: float, attributes: Attributes) -> None:
         """A value of a metric."""
 
     def traceparent(self) -> str:
@@ -123,16 +125,6 @@ def _configured() -> Sink | None:
 
 
 @contextmanager
-def telling(sink: Sink) -> Iterator[None]:
-    """Has the whole process tell it there meanwhile."""
-    before, _process.sink = _process.sink, sink
-    try:
-        yield
-    finally:
-        _process.sink = before
-
-
-@contextmanager
 def caller(headers: Mapping[str, str]) -> Iterator[None]:
     """Makes what happens in the block a part of the trace that a request names.
 
@@ -150,25 +142,25 @@ def traceparent() -> str:
 
 
 @contextmanager
-def operation(name: str, told: Told, *, kind: Kind = "internal") -> Iterator[None]:
+def operation(name: str, attributes: Attributes, *, kind: Kind = "internal") -> Iterator[None]:
     """Something that takes its time: a span, and its duration as a metric.
 
     Args:
         name: of the span.
-        told: its attributes, as they are in the end.
+        attributes: its attributes, as they are in the end.
         kind: as in `Sink.span`.
     """
     begun = time.perf_counter()
-    with sink().span(name, told, kind=kind):
+    with sink().span(name, attributes, kind=kind):
         try:
-            with _failing(told):
+            with _failing(attributes):
                 yield
         finally:
-            sink().measure(DURATION, time.perf_counter() - begun, dimensions(told))
+            sink().measure(DURATION, time.perf_counter() - begun, dimensions(attributes))
 
 
 @contextmanager
-def run(run_id: str, *, parent: str, waited_seconds: float | None) -> Iterator[Told]:
+def run(run_id: str, *, parent: str, waited_seconds: float | None) -> Iterator[Attributes]:
     """A delivery of a run, and what is told of it.
 
     Args:
@@ -176,13 +168,12 @@ def run(run_id: str, *, parent: str, waited_seconds: float | None) -> Iterator[T
         parent: the traceparent of the post, or empty.
         waited_seconds: since the post, for the first delivery.
     """
-    start()
-    told: Told = {RUN_ID: run_id}
+    attributes: Attributes = {RUN_ID: run_id}
     if waited_seconds is not None:
-        told[RUN_WAIT] = waited_seconds
+        attributes[RUN_WAIT] = waited_seconds
         sink().measure(RUN_WAIT, waited_seconds, {})
-    with sink().span("run", told, kind="consumer", parent=parent), _failing(told):
-        yield told
+    with sink().span("run", attributes, kind="consumer", parent=parent), _failing(attributes):
+        yield attributes
 
 
 def run_is(status: str) -> None:
@@ -191,7 +182,7 @@ def run_is(status: str) -> None:
 
 
 def failure(code: str) -> None:
-    """Counts a request or a run that has failed."""
+    """Counts a request, a run or a delivery of a run that has failed."""
     sink().measure(FAILURES, 1, {ERROR: code})
 
 
@@ -210,27 +201,29 @@ def digest(identifier: str) -> str:
     return hashlib.sha256(identifier.encode()).hexdigest()[:16]
 
 
-def dimensions(told: Told) -> Told:
+def dimensions(attributes: Attributes) -> Attributes:
     """Of an operation's attributes those that its metrics have."""
-    return {name: told[name] for name in DIMENSIONS if name in told}
+    return {name: attributes[name] for name in DIMENSIONS if name in attributes}
 
 
-def fail(told: Told, code: str) -> None:
-    """Notes why an operation failed, unless it is noted already."""
-    told.setdefault(ERROR, code)
-    told.setdefault(ERROR_CODE, code)
+def fail(attributes: Attributes, code: str) -> None:
+    """Notes why an operation failed or was put off, unless it is noted already."""
+    attributes.setdefault(ERROR, code)
+    attributes.setdefault(ERROR_CODE, code)
 
 
 @contextmanager
-def _failing(told: Told) -> Iterator[None]:
+def _failing(attributes: Attributes) -> Iterator[None]:
     try:
         yield
+    except ChatAbandoned:
+        raise
     except ServiceError as error:
-        fail(told, error.code)
+        fail(attributes, error.code)
         raise
     except Exception as error:
         # The words of an unforeseen one may hold anything.
-        fail(told, "deadline" if isinstance(error, DeadlineReached) else type(error).__name__)
+        fail(attributes, "deadline" if isinstance(error, DeadlineReached) else type(error).__name__)
         raise
 
 

@@ -19,7 +19,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from shared import VERSION
 from shared.identity import process_credential
 from shared.settings import Settings
-from shared.telemetry import Kind, Sink, Told
+from shared.telemetry import Attributes, Kind, Sink
 from shared.telemetry_names import ERROR, METRICS, SCHEMA_URL
 
 SCOPE = "autogen-aca-sessions"
@@ -64,13 +64,13 @@ class OpenTelemetry(Sink):
         }
 
     @contextmanager
-    def span(self, name: str, told: Told, *, kind: Kind = "internal", parent: str = "") -> Iterator[None]:
+    def span(self, name: str, attributes: Attributes, *, kind: Kind = "internal", parent: str = "") -> Iterator[None]:
         """As told in `Sink`."""
         with self._tracer.start_as_current_span(
             name,
             _W3C.extract({"traceparent": parent}) if parent else None,
             SpanKind[kind.upper()],
-            dict(told),
+            dict(attributes),
             # An exception's own words may hold anything.
             record_exception=False,
             set_status_on_exception=False,
@@ -78,15 +78,15 @@ class OpenTelemetry(Sink):
             try:
                 yield
             finally:
-                span.set_attributes(told)
-                if ERROR in told:
+                span.set_attributes(attributes)
+                if ERROR in attributes:
                     span.set_status(StatusCode.ERROR)
 
     def event(self, name: str) -> None:
         """As told in `Sink`."""
         trace.get_current_span().add_event(name)
 
-    def measure(self, metric: str, value: float, attributes: Told) -> None:
+    def measure(self, metric: str, value: float, attributes: Attributes) -> None:
         """As told in `Sink`."""
         if metric in self._counters:
             self._counters[metric].add(value, attributes)

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from shared.telemetry import Told, digest, dimensions, fail, operation, sink
+from shared.errors import ChatAbandoned
+from shared.telemetry import Attributes, digest, dimensions, fail, operation, sink
 from shared.telemetry_names import (
     AGENT,
     CHAT_STATUS,
@@ -35,33 +36,36 @@ from shared.telemetry_names import (
 )
 
 PYTHON = "python"
+# Of each attribute with content; a conversation has no bound of its own.
+CONTENT_CHARACTERS_MAX = 32_000
+_CUT = " [cut]"
 
 
-class ChatTelling:
+class ChatSpan:
     """A chat while it is told of."""
 
-    def __init__(self, told: Told) -> None:
-        self.told = told
+    def __init__(self, attributes: Attributes) -> None:
+        self.attributes = attributes
 
     def ended(self, status: str, result: str) -> None:
         """Tells how it has ended; the result only where content is told."""
-        self.told[CHAT_STATUS] = status
+        self.attributes[CHAT_STATUS] = status
         if sink().content:
-            self.told[OUTPUT] = _messages([{"role": "assistant", "content": result}])
+            self.attributes[OUTPUT] = _messages([{"role": "assistant", "content": result}])
 
-    def called_model(self, call: Told) -> None:
+    def called_model(self, call: Attributes) -> None:
         """Adds a model call to the sums."""
-        self.told |= {name: call[name] for name in (PROVIDER, REQUEST_MODEL, RESPONSE_MODEL) if name in call}
-        self.told[TURNS] = int(self.told[TURNS]) + 1
+        self.attributes |= {name: call[name] for name in (PROVIDER, REQUEST_MODEL, RESPONSE_MODEL) if name in call}
+        self.attributes[TURNS] = int(self.attributes[TURNS]) + 1
         for name in (INPUT_TOKENS, OUTPUT_TOKENS):
-            self.told[name] = int(self.told.get(name, 0)) + int(call.get(name, 0))
+            self.attributes[name] = int(self.attributes.get(name, 0)) + int(call.get(name, 0))
 
 
-_current: ContextVar[ChatTelling | None] = ContextVar("current chat", default=None)
+_current: ContextVar[ChatSpan | None] = ContextVar("current chat", default=None)
 
 
 @contextmanager
-def chat(agent: str, message: str, *, session: str = "", run_id: str = "") -> Iterator[ChatTelling]:
+def chat(agent: str, message: str, *, session: str = "", run_id: str = "") -> Iterator[ChatSpan]:
     """A chat, around all that it does.
 
     Args:
@@ -70,28 +74,31 @@ def chat(agent: str, message: str, *, session: str = "", run_id: str = "") -> It
         session: its identifier, where one was asked for.
         run_id: of the run that the chat is of.
     """
-    told: Told = {OPERATION: "invoke_agent", AGENT: agent, TURNS: 0}
-    told |= {SESSION: digest(session)} if session else {}
-    told |= {RUN_ID: run_id} if run_id else {}
-    told |= {INPUT: _messages([{"role": "user", "content": message}])} if sink().content else {}
-    telling = ChatTelling(told)
-    token = _current.set(telling)
+    attributes: Attributes = {OPERATION: "invoke_agent", AGENT: agent, TURNS: 0}
+    attributes |= {SESSION: digest(session)} if session else {}
+    attributes |= {RUN_ID: run_id} if run_id else {}
+    attributes |= {INPUT: _messages([{"role": "user", "content": message}])} if sink().content else {}
+    span = ChatSpan(attributes)
+    token = _current.set(span)
     try:
-        with operation(f"invoke_agent {agent}", told):
+        with operation(f"invoke_agent {agent}", attributes):
             try:
-                yield telling
+                yield span
+            except ChatAbandoned:
+                attributes[CHAT_STATUS] = "abandoned"
+                raise
             finally:
-                told.setdefault(CHAT_STATUS, "failed")
-                sink().measure(TURNS, int(told[TURNS]), dimensions(told))
+                attributes.setdefault(CHAT_STATUS, "failed")
+                sink().measure(TURNS, int(attributes[TURNS]), dimensions(attributes))
     finally:
         _current.reset(token)
 
 
-class ModelCallTelling:
+class ModelCallSpan:
     """A model call while it is told of."""
 
-    def __init__(self, told: Told) -> None:
-        self._told = told
+    def __init__(self, attributes: Attributes) -> None:
+        self._attributes = attributes
 
     def answered(self, body: bytes) -> None:
         """Tells what a chat completion says of itself."""
@@ -99,27 +106,27 @@ class ModelCallTelling:
             return
         reply = _json(body)
         if isinstance(reply.get("model"), str):
-            self._told[RESPONSE_MODEL] = reply["model"]
+            self._attributes[RESPONSE_MODEL] = reply["model"]
         if isinstance(reply.get("usage"), dict):
             self._count(INPUT_TOKENS, "input", reply["usage"].get("prompt_tokens"))
             self._count(OUTPUT_TOKENS, "output", reply["usage"].get("completion_tokens"))
         if sink().content:
-            self._told[OUTPUT] = _messages(row.get("message") for row in _rows(reply.get("choices")))
+            self._attributes[OUTPUT] = _messages(row.get("message") for row in _rows(reply.get("choices")))
         if (chat := _current.get()) is not None:
-            chat.called_model(self._told)
+            chat.called_model(self._attributes)
 
     def failed(self, code: str) -> None:
         """Tells the code of its failure."""
-        fail(self._told, code)
+        fail(self._attributes, code)
 
     def _count(self, name: str, kind: str, tokens: object) -> None:
         if isinstance(tokens, int):
-            self._told[name] = tokens
-            sink().measure(TOKENS, tokens, {**dimensions(self._told), TOKEN_TYPE: kind})
+            self._attributes[name] = tokens
+            sink().measure(TOKENS, tokens, {**dimensions(self._attributes), TOKEN_TYPE: kind})
 
 
 @contextmanager
-def model_call(provider: str, body: bytes) -> Iterator[ModelCallTelling]:
+def model_call(provider: str, body: bytes) -> Iterator[ModelCallSpan]:
     """A call of a chat model with all its attempts.
 
     Args:
@@ -128,27 +135,32 @@ def model_call(provider: str, body: bytes) -> Iterator[ModelCallTelling]:
     """
     request = _json(body) if sink().on else {}
     model = str(request.get("model", ""))
-    told: Told = {OPERATION: "chat", PROVIDER: provider, REQUEST_MODEL: model, **_of_chat(AGENT, SESSION, RUN_ID)}
-    told |= {INPUT: _messages(_rows(request.get("messages")))} if sink().content else {}
-    with operation(f"chat {model}", told, kind="client"):
-        yield ModelCallTelling(told)
+    attributes: Attributes = {
+        OPERATION: "chat",
+        PROVIDER: provider,
+        REQUEST_MODEL: model,
+        **_of_chat(AGENT, SESSION, RUN_ID),
+    }
+    attributes |= {INPUT: _messages(_rows(request.get("messages")))} if sink().content else {}
+    with operation(f"chat {model}", attributes, kind="client"):
+        yield ModelCallSpan(attributes)
 
 
-class ExecutionTelling:
+class ExecutionSpan:
     """An execution while it is told of."""
 
-    def __init__(self, told: Told) -> None:
-        self._told = told
+    def __init__(self, attributes: Attributes) -> None:
+        self._attributes = attributes
 
     def ended(self, *, succeeded: bool, new_session: bool, output: str) -> None:
         """Tells what came of it; the output only where content is told."""
-        self._told[EXECUTION_STATUS] = "succeeded" if succeeded else "failed"
-        self._told[NEW_SESSION] = new_session
-        self._told |= {RESULT: output} if sink().content else {}
+        self._attributes[EXECUTION_STATUS] = "succeeded" if succeeded else "failed"
+        self._attributes[NEW_SESSION] = new_session
+        self._attributes |= {RESULT: _bounded(output)} if sink().content else {}
 
 
 @contextmanager
-def execution(identifier: str, operation_id: str, code: str) -> Iterator[ExecutionTelling]:
+def execution(identifier: str, operation_id: str, code: str) -> Iterator[ExecutionSpan]:
     """An execution with all its attempts.
 
     Args:
@@ -156,23 +168,28 @@ def execution(identifier: str, operation_id: str, code: str) -> Iterator[Executi
         operation_id: by which the pool knows the execution.
         code: told only where content is.
     """
-    told: Told = {OPERATION: "execute_tool", TOOL: PYTHON, TOOL_CALL: operation_id, SESSION: digest(identifier)}
-    told |= _of_chat(AGENT, PROVIDER, RUN_ID)
+    attributes: Attributes = {
+        OPERATION: "execute_tool",
+        TOOL: PYTHON,
+        TOOL_CALL: operation_id,
+        SESSION: digest(identifier),
+    }
+    attributes |= _of_chat(AGENT, PROVIDER, RUN_ID)
     if (chat := _current.get()) is not None:
         # A new session finds its pool, and with it its name, with its first call.
-        chat.told[SESSION] = told[SESSION]
-        told[TURN] = chat.told[TURNS]
-    told |= {CODE: code} if sink().content else {}
-    with operation(f"execute_tool {PYTHON}", told):
+        chat.attributes[SESSION] = attributes[SESSION]
+        attributes[TURN] = chat.attributes[TURNS]
+    attributes |= {CODE: _bounded(code)} if sink().content else {}
+    with operation(f"execute_tool {PYTHON}", attributes):
         try:
-            yield ExecutionTelling(told)
+            yield ExecutionSpan(attributes)
         finally:
-            told.setdefault(EXECUTION_STATUS, "unknown")
+            attributes.setdefault(EXECUTION_STATUS, "unknown")
 
 
-def _of_chat(*names: str) -> Told:
+def _of_chat(*names: str) -> Attributes:
     chat = _current.get()
-    return {name: chat.told[name] for name in names if name in chat.told} if chat else {}
+    return {name: chat.attributes[name] for name in names if name in chat.attributes} if chat else {}
 
 
 def _messages(rows: Iterable[Any]) -> str:
@@ -182,7 +199,11 @@ def _messages(rows: Iterable[Any]) -> str:
         for row in rows
         if isinstance(row, dict)
     ]
-    return json.dumps(messages, ensure_ascii=False)
+    return _bounded(json.dumps(messages, ensure_ascii=False))
+
+
+def _bounded(text: str) -> str:
+    return text if len(text) <= CONTENT_CHARACTERS_MAX else text[: CONTENT_CHARACTERS_MAX - len(_CUT)] + _CUT
 
 
 def _rows(value: Any) -> list[dict[str, Any]]:

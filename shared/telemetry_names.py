@@ -61,7 +61,7 @@ METRICS: Mapping[str, Metric] = {
     TURNS: Metric("{turn}", "Turns of a chat."),
     RUN_WAIT: Metric("s", "Time between a run's post and its first delivery."),
     RUNS: Metric("{run}", "Runs that were queued, and runs that ended, by status.", counts=True),
-    FAILURES: Metric("{failure}", "Requests and runs that failed, by code.", counts=True),
+    FAILURES: Metric("{failure}", "Requests, runs and deliveries of runs that failed, by code.", counts=True),
     POOL_FULL: Metric("{answer}", "Answers of a pool that it has no free session.", counts=True),
     SESSION_LOST: Metric("{session}", "Sessions that were lost with what was in them.", counts=True),
 }

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
+import pytest
 from opentelemetry.instrumentation.logging.handler import LoggingHandler
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
@@ -18,7 +19,6 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from shared import telemetry
 from shared.telemetry_azure import OpenTelemetry
 
 
@@ -102,7 +102,8 @@ def heard(*, content: bool = False) -> Iterator[Heard]:
     logger = logging.getLogger("shared")
     logger.addHandler(handler)
     try:
-        with telemetry.telling(OpenTelemetry(here.tracers, here.meters, content=content)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("shared.telemetry._process.sink", OpenTelemetry(here.tracers, here.meters, content=content))
             yield here
     finally:
         logger.removeHandler(handler)

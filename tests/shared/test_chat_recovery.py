@@ -12,9 +12,10 @@ import pytest
 
 from shared import errors
 from shared.chat import ChatOutcome, ChatTask, run_chat
-from shared.chat_log import ChatAbandoned, Observer
+from shared.chat_log import Observer
 from shared.chat_recovery import Earlier
 from shared.deadline import Deadline
+from shared.errors import ChatAbandoned
 from shared.session_wire import SessionFile
 from shared.settings import Settings
 from shared.steps import Step, Usage

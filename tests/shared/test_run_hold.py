@@ -8,8 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from shared.chat_log import ChatAbandoned
-from shared.errors import RunChanged
+from shared.errors import ChatAbandoned, RunChanged
 from shared.run_hold import HeldRun, Recorder, earlier_of
 from shared.run_store import Stored
 from shared.runs import Run

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,21 +19,26 @@ from opentelemetry.trace import StatusCode
 from local.model import create_app as model_app
 from shared import run_api, run_triggers, run_worker, settings
 from shared.api import Request
+from shared.errors import StorageUnreachable
 from shared.run_store import RunStore
 from shared.runs import Callback, Run
 from shared.settings import Settings
 from tests.heard import heard
 from tests.identities import local_identity
-from tests.kept_runs import new_run
+from tests.kept_runs import StorageThatFails, new_run
 from tests.memory_storage import MemoryStorage
 from tests.scripted_pool import Script, ended, identifiers, listing, scripted_pool
-from tests.scripted_server import Answer
+from tests.scripted_server import Answer, Received
 from tests.served import served
 
 ROOT = Path(__file__).parents[2]
 TRACE, POST = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 CODE = "```python\nprint('planted-code')\n```"
 END = "planted-answer\n\nTERMINATE"
+UNKNOWN = "pool_outcome_unknown"
+# Later than any deadline, so that nothing waits in the test.
+LATER = {"Retry-After": "9999"}
+LIMIT_REACHED = b'{"error": {"code": "SessionsCountExceedsLimit"}}'
 CALLBACK = "https://a.logic.azure.com/?sig=planted-signature"
 
 
@@ -204,17 +209,60 @@ def test_a_run_that_fails_is_told_by_its_code() -> None:
 
 
 def test_a_delivery_that_has_to_be_repeated_says_why() -> None:
-    with heard() as told, runs(POST_executions=Answer(429, b"", {"Retry-After": "9999"})) as here:
+    with heard() as told, runs(POST_executions=Answer(500, b"{}")) as here:
         run_id = here.post()
         for _ in range(2):
             with pytest.raises(run_triggers.NotCarriedOut):
                 run_triggers.carry_out(run_id.encode(), here.store)
     first, second = (span for span in told.spans if span.name == "run")
-    assert (attributes(first)["aca.error.code"], attributes(first)["aca.run.status"]) == ("pool_full", "running")
+    assert (attributes(first)["aca.error.code"], attributes(first)["aca.run.status"]) == (UNKNOWN, "running")
     assert first.status.status_code is StatusCode.ERROR
     assert [attributes(run)["aca.run.attempt"] for run in (first, second)] == [1, 2]
     assert told.count("aca.run.wait") == 1
     assert told.total("aca.runs", aca_run_status="failed") == 0
+    assert told.total("aca.failures", error_type=UNKNOWN) == 2
+
+
+@pytest.mark.parametrize("answer", [Answer(429, b"", LATER), Answer(404, LIMIT_REACHED, LATER)])
+def test_a_delivery_that_waits_for_a_busy_service_says_for_which(answer: Answer) -> None:
+    with heard() as told, runs(POST_executions=answer) as here:
+        run_id = here.post()
+        run_triggers.carry_out(run_id.encode(), here.store)
+    assert here.run(run_id).waits == 1
+    delivery = attributes(told.span("run"))
+    assert (delivery["aca.error.code"], delivery["aca.run.status"]) == ("pool_full", "running")
+    assert told.total("aca.pool.full") == 1
+    assert told.total("aca.failures") == 0
+
+
+def test_a_run_that_is_taken_away_has_not_failed() -> None:
+    def execute(number: int, request: Received) -> Answer:
+        here.store.change(run_id, lambda run: replace(run, attempts=run.attempts + 1))
+        return ended("1")
+
+    with heard() as told, runs(POST_executions=execute) as here:
+        run_id = here.post()
+        run_triggers.carry_out(run_id.encode(), here.store)
+    run, chat = told.span("run"), told.span("invoke_agent CodeWriter")
+    assert attributes(chat)["aca.chat.status"] == "abandoned"
+    for span in (run, chat):
+        assert "aca.error.code" not in attributes(span)
+        assert span.status.status_code is StatusCode.UNSET
+    assert told.total("aca.failures") == 0
+
+
+@pytest.mark.parametrize("handler", [run_triggers.carry_out, run_triggers.fail_poisoned])
+def test_a_delivery_that_cannot_even_begin_is_counted(handler: Callable[[bytes, RunStore], None]) -> None:
+    storage = MemoryStorage()
+    with heard() as told:
+        failing = StorageThatFails(storage, 1, StorageUnreachable())
+        with pytest.raises(run_triggers.NotCarriedOut):
+            handler(b"0" * 32, RunStore(failing.as_storage()))
+        with pytest.raises(run_triggers.NotCarriedOut):
+            run_triggers.delete_old(RunStore(StorageThatFails(storage, 1, ValueError()).as_storage()))
+    assert told.spans == []
+    assert told.total("aca.failures", error_type="storage_unreachable") == 1
+    assert told.total("aca.failures", error_type="internal_error") == 1
 
 
 def test_a_run_that_only_has_to_call_back_has_not_ended_again() -> None:
@@ -240,13 +288,12 @@ def test_no_address_and_no_secret_of_a_run_is_told() -> None:
     with heard() as told, runs() as here:
         posted = here.posted(callback_url=CALLBACK, session_id="planted-session")
         run_id, token = posted["run_id"], posted["status_url"].partition("token=")[2]
-        run = here.run(run_id)
         here.store.change(run_id, lambda run: replace(run, caller="planted-caller"))
-        given_up = replace(run.callback or Callback(""), state="given_up", attempts=5)
+        given_up = Callback(CALLBACK, "given_up", 5)
         run_worker.carry_out(run_id, here.store, here.settings, deliver=lambda *_: given_up)
     assert run_id in told.text
-    secrets = ["planted", token, run.token_hash, *here.identifiers]
-    assert len(secrets) > 3
+    secrets = ["planted", token, *here.identifiers]
+    assert len(secrets) > 2
     assert all(secrets)
     assert [secret for secret in secrets if secret in told.text] == []
 
