@@ -16,9 +16,9 @@ from local.stack import IDENTITY, MODEL, SESSION_POOL, Stack
 
 ROOT = Path(__file__).parents[2]
 BOUND_SECONDS = 120
-# The worker's part, in few lines: it indexes the app and calls a function with a request.
+# The worker's part, in few lines: it indexes the app and calls a function with a request and a context.
 WORKER = """
-import importlib.util, json, sys
+import importlib.util, json, sys, types
 import azure.functions as func
 import function_app
 
@@ -29,10 +29,13 @@ request = func.HttpRequest(
     headers={"content-type": "application/json"},
     body=json.dumps({"message": sys.argv[1]}).encode(),
 )
-reply = functions["chat"].get_user_function()(request)
+context = types.SimpleNamespace(trace_context=types.SimpleNamespace(trace_parent="", trace_state=""))
+reply = functions["chat"].get_user_function()(request, context)
+from shared import telemetry
 others = [name for name in ("local", "tests", "pytest", "starlette") if importlib.util.find_spec(name)]
 body = json.loads(reply.get_body())
-print(json.dumps({"functions": sorted(functions), "others": others, "status": reply.status_code, "body": body}))
+told = {"functions": sorted(functions), "others": others, "status": reply.status_code, "body": body}
+print(json.dumps({**told, "telemetry": telemetry.sink().on}))
 """
 
 
@@ -62,6 +65,17 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+TASK = "What is the standard deviation of 4, 8, 15, 16, 23, 42?"
+# Nobody listens there: what is sent is refused.
+TELEMETRY = {
+    "APPLICATIONINSIGHTS_CONNECTION_STRING": f"InstrumentationKey={'0' * 8}-0000-4000-8000-{'0' * 12};"
+    "IngestionEndpoint=https://127.0.0.1:9/",
+    "APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL": "true",
+    "APPLICATIONINSIGHTS_SDKSTATS_DISABLED": "true",
+    "APPLICATIONINSIGHTS_CONTROLPLANE_DISABLED": "true",
+}
+
+
 def serve_one(python: str, package: Path, task: str, settings: dict[str, str]) -> dict[str, Any]:
     """What the worker's part tells after one chat."""
     environment = {"PATH": os.environ["PATH"], **settings}
@@ -74,9 +88,13 @@ def serve_one(python: str, package: Path, task: str, settings: dict[str, str]) -
     return told
 
 
-def test_the_package_is_enough_for_a_chat(package_python: str, package: Path, stack: Stack) -> None:
+@pytest.mark.parametrize("telemetry", [{}, TELEMETRY], ids=["without telemetry", "with telemetry"])
+def test_the_package_is_enough_for_a_chat(
+    package_python: str, package: Path, stack: Stack, telemetry: dict[str, str]
+) -> None:
     settings = {**stack.ready(IDENTITY)["env"], **stack.ready(SESSION_POOL)["env"], **stack.ready(MODEL)["env"]}
-    told = serve_one(package_python, package, "What is the standard deviation of 4, 8, 15, 16, 23, 42?", settings)
+    told = serve_one(package_python, package, TASK, {**settings, **telemetry})
+    assert told["telemetry"] is bool(telemetry)
     assert {"chat", "start_run", "carry_out_run", "delete_old_runs"} <= set(told["functions"])
     assert told["others"] == []
     assert (told["status"], told["body"]["status"]) == (200, "completed"), told
