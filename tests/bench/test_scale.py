@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.scale import STEPS, Load, assumptions, at_most, costs, mean_within, steps, units
-from shared import errors
+from shared import errors, pool_transport, retry, run_worker, session_pools
 from shared.settings import table
 
 ROOT = Path(__file__).parents[2]
@@ -114,6 +114,19 @@ def test_what_the_text_says_of_the_defaults_comes_out() -> None:
     for load, unit in ((Load(), "| a deployment"), (small, "| a pool"), (Load(), "| a pool")):
         chats = float(cells(units(load), unit)[2].replace(",", ""))
         assert f"{float(f'{chats:.2g}'):,.0f} chats a day" in text
+
+
+def test_waits_and_attempts_that_the_text_speaks_of_are_those_of_the_code() -> None:
+    text = " ".join(DOCUMENT.split())
+    words = {4: "four", 5: "five"}
+    for said in (
+        f"({run_worker.WAIT_SECONDS} seconds where it says nothing, {run_worker.WAIT_SECONDS_MAX} at most)",
+        f"is tried {words[run_worker.ATTEMPTS]} times in all",
+        f"only the last one has the usual {words[retry.ATTEMPTS]} attempts",
+        f"where the connection hangs: {pool_transport.CONNECT_SECONDS:g} seconds",
+        f"an equal share of the chat's time, {session_pools.TRY_SECONDS:g} seconds at most",
+    ):
+        assert said in text
 
 
 def test_codes_and_settings_of_the_document_exist() -> None:

@@ -279,9 +279,12 @@ def test_a_pool_that_does_not_answer_an_upload_has_its_share_of_the_time(monkeyp
         made.provide_files({"a.csv": b"1"})
         assert scene.place(made) == scene.second.url
         monkeypatch.setattr(session_pools, "TRY_SECONDS", 0.2)
-        patient = scene.session(deadline=Deadline.after(60))
+        long = Deadline.after(60)
+        patient = scene.session(deadline=long)
         patient.provide_files({"a.csv": b"1"})
         assert scene.place(patient) == scene.second.url
+        # The silent server would hang up after ten.
+        assert long.remaining() > 52
     assert operations(scene.first) == ["POST files"] * 2
 
 
