@@ -64,6 +64,19 @@ def test_tests_run_each_tool_under_a_headline(project: Project) -> None:
     assert project.run("ask", "x").err == ""
 
 
+def test_tests_are_told_the_packages_interpreter(bare: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PACKAGE_PYTHON", raising=False)
+    shows = "import os; print('package', os.environ['PACKAGE_PYTHON'])"
+    bare.require("tests/requirements.txt", bare.wheel("tools", "2.0", {"ruff": "", "mypy": "", "pytest": shows}))
+    ran = bare.run("test")
+    assert ran.code == 0, ran.err
+    interpreter = bare.folder / ".venv-package" / "bin" / "python"
+    assert f"package {interpreter}" in ran.out.splitlines()
+    # What is deployed has nothing of the tests.
+    alone = subprocess.run([interpreter, "-c", "import alpha, mypy"], capture_output=True, text=True, check=False)
+    assert "No module named 'mypy'" in alone.stderr
+
+
 def test_first_failure_ends_the_tests_with_its_code(project: Project) -> None:
     ran = project.run("test", FAIL="mypy")
     assert ran.code == 7

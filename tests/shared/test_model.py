@@ -58,6 +58,14 @@ def test_the_first_that_is_set_wins() -> None:
     assert plain.entries[0] == {"model": "llama3", "api_key": "none", "base_url": "http://localhost:11434/v1"}
 
 
+def test_each_entry_has_its_provider() -> None:
+    azure, openai = json.loads(TUTORIAL)[0], {"model": "m", "api_key": "k"}
+    v1 = {**openai, "base_url": "https://r.services.ai.azure.com/openai/v1/"}
+    other = {**openai, "base_url": "http://localhost:11434/v1"}
+    choice = choose(Settings(oai_config_list=json.dumps([openai, azure, v1, other])))
+    assert choice.providers == ("openai", "azure.ai.openai", "azure.ai.openai", "openai")
+
+
 def test_a_list_may_be_a_file(tmp_path: Path) -> None:
     path = tmp_path / "list.json"
     path.write_text(TUTORIAL, "utf-8")

@@ -27,7 +27,7 @@ from tests.heard import heard
 from tests.identities import local_identity
 from tests.kept_runs import StorageThatFails, new_run
 from tests.memory_storage import MemoryStorage
-from tests.scripted_pool import Script, ended, identifiers, listing, scripted_pool
+from tests.scripted_pool import Script, ended, identifiers, listing, scripted_pool, uploaded
 from tests.scripted_server import Answer, Received
 from tests.served import served
 
@@ -76,6 +76,15 @@ def test_where_it_cannot_start_the_app_goes_on_and_the_log_says_what_to_do(befor
     assert done.stderr.count("Telemetry could not be started") == 1
     assert "check APPLICATIONINSIGHTS_CONNECTION_STRING" in done.stderr
     assert "planted-nonsense" not in done.stderr
+
+
+@pytest.mark.parametrize("call", ["carry_out(b'x')", "fail_poisoned(b'x')", "delete_old()"])
+def test_it_starts_with_a_delivery_or_the_timer_too(call: str) -> None:
+    code = (
+        f"import contextlib\nfrom shared import run_triggers as t\nwith contextlib.suppress(Exception):\n    t.{call}"
+    )
+    done = python(code, APPLICATIONINSIGHTS_CONNECTION_STRING="planted-nonsense")
+    assert "Telemetry could not be started" in done.stderr
 
 
 def test_it_starts_once_however_many_requests_come_at_once() -> None:
@@ -233,6 +242,18 @@ def test_a_delivery_that_waits_for_a_busy_service_says_for_which(answer: Answer)
     assert (delivery["aca.error.code"], delivery["aca.run.status"]) == ("pool_full", "running")
     assert told.total("aca.pool.full") == 1
     assert told.total("aca.failures") == 0
+
+
+@pytest.mark.parametrize("busy", ["POST_files", "POST_executions"])
+def test_a_lost_session_is_told_by_the_delivery_that_finds_it(busy: str) -> None:
+    gone = {"GET_session": Answer(404, b""), "POST_files": uploaded("a.csv"), busy: Answer(429, b"", LATER)}
+    with heard() as told, runs([CODE, END], **gone) as here:
+        fields = {"session_id": "planted-session", "files": [{"name": "a.csv", "content": "MSwy"}]}
+        run_id = here.post(**fields)
+        for _ in range(3):
+            run_triggers.carry_out(run_id.encode(), here.store)
+    assert here.run(run_id).waits == 3
+    assert told.total("aca.session.lost") == 1
 
 
 def test_a_run_that_is_taken_away_has_not_failed() -> None:

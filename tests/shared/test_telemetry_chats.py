@@ -269,6 +269,27 @@ def test_content_is_told_where_the_operator_wants_it() -> None:
     assert [secret for secret in secrets if secret in told.text] == []
 
 
+def test_content_has_a_bound() -> None:
+    long = f"```python\n{'planted-code ' * 4_000}\n```"
+    with heard(content=True) as told, place([long, END], POST_executions=ended("y" * 32_001)) as here:
+        assert here.ask().status == 200
+    execution, first = attributes(told.span(PYTHON)), attributes(told.spans[1])
+    bounded = [execution["gen_ai.tool.call.arguments"], execution["gen_ai.tool.call.result"]]
+    for text in (*bounded, first["gen_ai.output.messages"]):
+        assert (len(text), text[-6:]) == (32_000, " [cut]")
+
+
+def test_of_several_models_the_one_that_is_called_is_told() -> None:
+    with heard() as told, place() as here, pytest.MonkeyPatch.context() as patch:
+        other = {"model": "x", "api_type": "azure", "base_url": "https://a.openai.azure.com", "api_version": "1"}
+        mine = {"model": "stand-in", "base_url": f"{here.model_url}/v1"}
+        entries = [{**entry, "api_key": "sk-planted"} for entry in (mine, other)]
+        patch.setenv("OAI_CONFIG_LIST", json.dumps(entries))
+        settings.current.cache_clear()
+        assert here.ask().status == 200
+    assert {attributes(span)["gen_ai.provider.name"] for span in told.spans} == {"openai"}
+
+
 def test_log_lines_belong_to_the_trace() -> None:
     with heard() as told, place(POST_executions=Answer(403, b"{}")) as here:
         here.ask()
