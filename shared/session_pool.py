@@ -82,9 +82,9 @@ class SessionPool:
             PoolError: the pool failed or refused.
         """
         operation_id = operation_id or str(uuid.uuid4())
-        with telemetry_chats.execution(identifier, operation_id, code) as telling:
+        with telemetry_chats.execution(identifier, operation_id, code) as span:
             execution = self._execute(identifier, code, timeout_seconds, deadline, operation_id)
-            telling.ended(
+            span.ended(
                 succeeded=execution.succeeded,
                 new_session=execution.new_allocation,
                 output=execution.stdout + execution.stderr,
