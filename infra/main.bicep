@@ -125,7 +125,7 @@ param logicApp string = ''
 @description('More app settings, by name (docs/settings.md). Those that the deployment itself decides win.')
 param appSettings object = {}
 
-var token = uniqueString(subscription().id, environmentName, location)
+var suffix = uniqueString(subscription().id, environmentName, location)
 var tags = {
   'azd-env-name': environmentName
 }
@@ -140,7 +140,7 @@ module identity 'modules/identity.bicep' = {
   name: 'identity'
   scope: group
   params: {
-    name: 'id-${token}'
+    name: 'id-${suffix}'
     location: location
     tags: tags
   }
@@ -150,8 +150,8 @@ module monitoring 'modules/monitoring.bicep' = {
   name: 'monitoring'
   scope: group
   params: {
-    workspaceName: 'log-${token}'
-    applicationInsightsName: 'appi-${token}'
+    workspaceName: 'log-${suffix}'
+    applicationInsightsName: 'appi-${suffix}'
     location: location
     tags: tags
     retentionDays: logRetentionDays
@@ -163,7 +163,7 @@ module storage 'modules/storage.bicep' = {
   name: 'storage'
   scope: group
   params: {
-    name: 'st${token}'
+    name: 'st${suffix}'
     location: location
     tags: tags
     queueName: runQueueName
@@ -175,7 +175,7 @@ module sessionPools 'modules/session-pools.bicep' = {
   name: 'session-pools'
   scope: group
   params: {
-    namePrefix: 'pool-${token}'
+    namePrefix: 'pool-${suffix}'
     location: empty(poolLocation) ? location : poolLocation
     tags: tags
     count: poolCount
@@ -192,7 +192,7 @@ module model 'modules/model.bicep' = if (empty(existingOpenAiEndpoint)) {
   name: 'model'
   scope: group
   params: {
-    name: 'oai-${token}'
+    name: 'oai-${suffix}'
     location: empty(openAiLocation) ? location : openAiLocation
     tags: tags
     deploymentName: openAiDeployment
@@ -213,8 +213,8 @@ module functionApp 'modules/function-app.bicep' = {
   name: 'function-app'
   scope: group
   params: {
-    name: 'func-${token}'
-    planName: 'plan-${token}'
+    name: 'func-${suffix}'
+    planName: 'plan-${suffix}'
     location: location
     tags: tags
     pythonVersion: pythonVersion
@@ -241,7 +241,7 @@ module workflow 'modules/logic-app.bicep' = if (!empty(logicApp)) {
   name: 'logic-app'
   scope: group
   params: {
-    name: 'logic-${token}'
+    name: 'logic-${suffix}'
     location: location
     tags: tags
     example: logicApp
@@ -269,7 +269,7 @@ output AZURE_OPENAI_ENDPOINT string = openAiEndpoint
 output AZURE_OPENAI_DEPLOYMENT string = openAiDeployment
 
 @description('Next command: prints a key of the app.')
-output KEY_COMMAND string = 'az functionapp keys list --resource-group ${group.name} --name ${functionApp.outputs.name} --query functionKeys.default --output tsv'
+output KEY_COMMAND string = 'az functionapp keys list --subscription ${subscription().subscriptionId} --resource-group ${group.name} --name ${functionApp.outputs.name} --query functionKeys.default --output tsv'
 
 @description('The command after that: asks the app.')
 output ASK_COMMAND string = 'python3 dev.py ask --url ${functionApp.outputs.uri} --key KEY \'Which primes are below 30?\''

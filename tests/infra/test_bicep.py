@@ -161,7 +161,7 @@ def test_what_is_no_bicep_is_refused() -> None:
             "maxConcurrentSessions: mostSessions",
             "mostSessions is not decl",
         ),
-        (MAIN, "'pool-${token}'", "'pool-${tokens}'", "tokens is not declared"),
+        (MAIN, "'pool-${suffix}'", "'pool-${suffixes}'", "suffixes is not declared"),
         (
             POOLS,
             "cooldownPeriodInSeconds: cooldownSeconds",
