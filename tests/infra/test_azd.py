@@ -5,8 +5,10 @@ from __future__ import annotations
 import fnmatch
 import json
 import re
+import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +18,6 @@ from tests.infra.bicep import INFRA, MAIN, ROOT, Infrastructure, Name, body, key
 
 REAL = Infrastructure.of_project()
 # By the schema of azure.yaml, as far as it is used here.
-SERVICE_KEYS = {"project", "language", "host", "remoteBuild"}
 HOOK_KEYS = {"shell", "run", "interactive", "continueOnError"}
 # What azd itself sets, whatever the environment says.
 OF_AZD = {"AZURE_ENV_NAME", "AZURE_LOCATION", "AZURE_PRINCIPAL_ID", "AZURE_PRINCIPAL_TYPE"}
@@ -60,8 +61,8 @@ def test_azure_yaml_is_as_azd_documents() -> None:
     assert content.keys() <= {"name", "metadata", "services", "hooks"}
     assert re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", content["name"])
     [(name, service)] = content["services"].items()
-    assert service.keys() <= SERVICE_KEYS
-    assert (service["project"], service["language"], service["host"]) == (".", "python", "function")
+    # Without a remote build the package has no packages, or those of the machine that it was made on.
+    assert service == {"project": ".", "language": "python", "host": "function", "remoteBuild": True}
     tags = {
         key(part): value
         for _, _, node in REAL.resources()
@@ -118,16 +119,44 @@ def test_a_parameter_that_is_left_out_is_told() -> None:
     assert list(wrong_parameters(REAL, given)) == ["poolCount is not in the file: azd env set does not reach it"]
 
 
-def packed() -> set[str]:
-    """The files and folders at the top that `.funcignore` leaves of what is in the repository."""
-    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+# What may lie in the folder beside the project's own files: secrets, and what tools have left.
+OF_THE_MACHINE = (
+    ".azure",
+    ".env",
+    ".env.production",
+    "OAI_CONFIG_LIST",
+    "OAI_CONFIG_LIST.json",
+    "app.zip",
+    "local.settings.json",
+    "node_modules",
+)
+
+
+def left(names: Iterable[str]) -> set[str]:
+    """Those of the files and folders at the top that `.funcignore` leaves."""
     patterns = (ROOT / ".funcignore").read_text("utf-8").split()
-    tops = {path.split("/")[0] for path in listed.stdout.splitlines()}
-    return {top for top in tops if not any(fnmatch.fnmatch(top, pattern) for pattern in patterns)}
+    return {name for name in names if not any(fnmatch.fnmatch(name, pattern) for pattern in patterns)}
+
+
+def packed() -> set[str]:
+    """The files and folders at the top that are deployed of what is in the repository."""
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    return left(path.split("/")[0] for path in listed.stdout.splitlines())
 
 
 def test_only_the_app_is_packed() -> None:
     assert packed() == {"function_app.py", "host.json", "requirements.txt", "shared"}
-    # azd keeps its environments, secrets among them, in this folder.
-    assert ".azure" in (ROOT / ".funcignore").read_text("utf-8").split()
-    assert ".azure/" in (ROOT / ".gitignore").read_text("utf-8").split()
+    assert left(OF_THE_MACHINE) == set()
+
+
+def test_what_is_the_machines_stays_out_of_the_repository(tmp_path: Path) -> None:
+    shutil.copy(ROOT / ".gitignore", tmp_path)
+    for name in OF_THE_MACHINE:
+        path = tmp_path / name / "file" if name in (".azure", "node_modules") else tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    git = ["git", "-c", "core.excludesFile="]
+    subprocess.run([*git, "init", "--quiet"], cwd=tmp_path, timeout=60, check=True)
+    command = [*git, "ls-files", "--others", "--exclude-standard"]
+    seen = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True)
+    assert seen.stdout.split() == [".gitignore"]
