@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from azure.monitor.opentelemetry.exporter import AzureMonitorMetricExporter, AzureMonitorTraceExporter
 
-from shared import run_triggers, telemetry_names
+from shared import errors, run_triggers, telemetry_names
 from tests.heard import Heard, heard
 from tests.identities import local_identity
 from tests.scripted_pool import ended
@@ -123,6 +123,18 @@ def test_a_query_finds_its_names_and_values(query: str, rows: Rows) -> None:
     without_keys = re.sub(r'customDimensions\["[^"]+"\]', "", query)
     asked = {text for text in re.findall(r'"([^"]*)"', without_keys) if not text.startswith("<")}
     assert asked - known == set()
+
+
+def test_the_alerts_name_codes_that_exist() -> None:
+    kinds, codes = [errors.ServiceError], set()
+    while kinds:
+        kind = kinds.pop()
+        kinds += kind.__subclasses__()
+        codes.add(kind.code)
+    alerts = PAGE.partition("## Alerts")[2].partition("##")[0]
+    named = re.findall(r"`([a-z_]+)`", alerts)
+    assert len(named) >= 6
+    assert [name for name in named if not any(code.endswith(name) for code in codes)] == []
 
 
 def test_the_page_names_all_that_is_told_and_nothing_else() -> None:
