@@ -9,11 +9,12 @@ import shutil
 import subprocess
 import sys
 from functools import lru_cache
+from typing import Any
 
 import pytest
 
 from shared import errors
-from tests.infra.bicep import INFRA, MAIN, ROOT, Infrastructure
+from tests.infra.bicep import INFRA, MAIN, ROOT, Infrastructure, Name
 from tests.infra.test_azd import packed, parameters
 from tests.infra.test_roles import BUILT_IN, WANTED, Assignment
 from tests.infra.test_settings import decided
@@ -29,25 +30,49 @@ import itertools, json, os, sys
 name, arguments = os.path.basename(sys.argv[0]), sys.argv[1:]
 with open(os.environ["CALLS"], "a") as calls:
     calls.write(json.dumps([name, *arguments]) + "\\n")
-print("-".join([name, *itertools.takewhile(lambda word: word[0] != "-", arguments)]))
+words = [name, *itertools.takewhile(lambda word: word[0] != "-", arguments)]
+query = arguments[arguments.index("--query") + 1 :][:1] if "--query" in arguments else []
+print(":".join(["-".join(words), *query]))
 """
 PROGRAMS = ("az", "azd", "func", "openssl", "python3", "zip")
+IDENTITY, STORAGE_ID = "az-identity-show", "az-storage-account-show:id"
+MODEL, INSIGHTS = "az-cognitiveservices-account-show", "az-monitor-app-insights-component-show"
 # Where the page's scopes come from, and what the resource is called in Bicep.
 SCOPES = {
-    "az-storage-account-show": ("Microsoft.Storage/storageAccounts", "account"),
-    "az-storage-account-show/queueServices/default/queues/runs": (
+    STORAGE_ID: ("Microsoft.Storage/storageAccounts", "account"),
+    f"{STORAGE_ID}/queueServices/default/queues/runs": (
         "Microsoft.Storage/storageAccounts/queueServices/queues",
         "runQueue",
     ),
-    "az-storage-account-show/queueServices/default/queues/runs-poison": (
+    f"{STORAGE_ID}/queueServices/default/queues/runs-poison": (
         "Microsoft.Storage/storageAccounts/queueServices/queues",
         "poisonQueue",
     ),
-    "az-containerapp-sessionpool-show": ("Microsoft.App/sessionPools", "pools"),
-    "az-cognitiveservices-account-show": ("Microsoft.CognitiveServices/accounts", "account"),
-    "az-monitor-app-insights-component-show": ("Microsoft.Insights/components", "applicationInsights"),
+    "az-containerapp-sessionpool-show:id": ("Microsoft.App/sessionPools", "pools"),
+    f"{MODEL}:id": ("Microsoft.CognitiveServices/accounts", "account"),
+    f"{INSIGHTS}:id": ("Microsoft.Insights/components", "applicationInsights"),
 }
-PRINCIPALS = {"az-identity-show": "appPrincipalId", "az-ad-signed-in-user-show": "userPrincipalId"}
+PRINCIPALS = {f"{IDENTITY}:principalId": "appPrincipalId", "az-ad-signed-in-user-show:id": "userPrincipalId"}
+# What a call by hand has to say, all in one call.
+VALUES = [
+    ("storage account create", "--allow-shared-key-access false"),
+    ("storage account create", "--allow-blob-public-access false"),
+    ("storage account create", "--min-tls-version TLS1_2"),
+    ("containerapp sessionpool create", "--network-status EgressDisabled"),
+    (f"resource update --ids {MODEL}:id", "--set properties.disableLocalAuth=true"),
+    (f"resource update --ids {INSIGHTS}:id", "--set properties.DisableLocalAuth=true"),
+    (
+        "resource update --ids az-monitor-log-analytics-workspace-show:id",
+        "--set properties.features.disableLocalAuth=true",
+    ),
+    ("functionapp create", "--https-only true"),
+    ("functionapp create", f"--assign-identity {IDENTITY}:id"),
+    ("functionapp create", "--deployment-storage-auth-type UserAssignedIdentity"),
+    ("resource update", "--resource-type basicPublishingCredentialsPolicies --name ftp --set properties.allow=false"),
+    ("resource update", "--resource-type basicPublishingCredentialsPolicies --name scm --set properties.allow=false"),
+    ("functionapp config appsettings delete", "--setting-names AzureWebJobsStorage"),
+    ("functionapp deployment source config-zip", "--build-remote true"),
+]
 
 
 def blocks(text: str) -> list[str]:
@@ -114,11 +139,52 @@ def test_by_hand_makes_the_settings_of_the_bicep(calls: list[list[str]]) -> None
     [call] = [call for call in calls if call[1:5] == ["functionapp", "config", "appsettings", "set"]]
     start = call.index("--settings") + 1
     pairs = dict(word.split("=", 1) for word in call[start : call.index("--output")])
-    assert pairs.keys() == decided(REAL).keys()
-    assert all(pairs.values())
-    assert pairs["PYTHON_THREADPOOL_THREAD_COUNT"] == str(default("threadCount"))
-    assert pairs["RUN_QUEUE_NAME"] == default("runQueueName")
-    assert pairs["AZURE_OPENAI_DEPLOYMENT"] == default("openAiDeployment")
+    account = option(next(call for call in calls if call[1:4] == ["storage", "account", "create"]), "--name")
+    stand_for = {
+        "applicationInsightsConnectionString": f"{INSIGHTS}:connectionString",
+        "blobServiceUri": f"https://{account}.blob.core.windows.net",
+        "identityClientId": f"{IDENTITY}:clientId",
+        "openAiDeployment": default("openAiDeployment"),
+        "openAiEndpoint": f"{MODEL}:properties.endpoint",
+        "poolEndpoints": "az-containerapp-sessionpool-show:properties.poolManagementEndpoint",
+        "queueName": default("runQueueName"),
+        "queueServiceUri": f"https://{account}.queue.core.windows.net",
+        "threadCount": default("threadCount"),
+    }
+    assert pairs == {name: valued(value, stand_for) for name, value in decided(REAL).items()}
+
+
+def valued(value: Any, stand_for: dict[str, object]) -> str:
+    """What an expression of the app settings comes to: a name, a text with names in it, or `string(name)`."""
+    if isinstance(value, dict):
+        value = value["function"]["parameters"]["value_to_convert"]
+    if isinstance(value, Name):
+        return str(stand_for[value])
+    return re.sub(r"\$\{(\w+)\}", lambda found: str(stand_for[found[1]]), value)
+
+
+@pytest.mark.parametrize(("command", "value"), VALUES)
+def test_by_hand_says_what_security_rests_on(calls: list[list[str]], command: str, value: str) -> None:
+    lines = [f"{' '.join(call)} " for call in calls if " ".join(call).startswith(f"az {command} ")]
+    assert any(f" {value} " in line for line in lines), lines
+
+
+def test_by_hand_takes_back_the_role_that_az_assigns(calls: list[list[str]]) -> None:
+    [create] = [number for number, call in enumerate(calls) if call[1:3] == ["functionapp", "create"]]
+    [delete] = [number for number, call in enumerate(calls) if call[1:4] == ["role", "assignment", "delete"]]
+    assert create < delete
+    who, what, where = (option(calls[delete], name) for name in ("--assignee", "--role", "--scope"))
+    assert (who, what, where) == (f"{IDENTITY}:principalId", "Storage Blob Data Contributor", STORAGE_ID)
+
+
+def test_providers_are_those_of_the_resources() -> None:
+    [listed] = re.findall(r"for provider in (.*?); do", PAGE, re.DOTALL)
+    # These two every subscription has from the beginning.
+    wanted = {node["type"].split("/")[0] for _, _, node in REAL.resources()} - {
+        "Microsoft.Authorization",
+        "Microsoft.Resources",
+    }
+    assert sorted(listed.replace("\\\n", " ").split()) == sorted(wanted)
 
 
 def default(parameter: str) -> object:
@@ -141,8 +207,6 @@ def test_by_hand_has_the_defaults_of_the_bicep(calls: list[list[str]]) -> None:
         "modelCapacity": "--sku-capacity {}",
     }.items():
         assert written.format(default(parameter)) in text, parameter
-    assert "--network-status EgressDisabled" in text
-    assert "--allow-shared-key-access false" in text
 
 
 def test_by_hand_packs_what_azd_packs(calls: list[list[str]]) -> None:

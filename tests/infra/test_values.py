@@ -101,7 +101,7 @@ def test_values_are_these() -> None:
         (POOLS, "'EgressEnabled' : 'EgressDisabled'", "'EgressDisabled' : 'EgressEnabled'", "Configuration.status"),
         (STORAGE, "allowSharedKeyAccess: false", "allowSharedKeyAccess: true", "allowSharedKeyAccess is True"),
         (STORAGE, "-poison'", "-poisoned'", "poisonQueue.name is ${queueName}-poisoned"),
-        (MAIN, "= if (empty(existingOpenAiEndpoint))", "= if (!empty(existingOpenAiEndpoint))", "model.config.condition"),
+        (MAIN, "if (empty(existingOpenAiEndpoint))", "if (!empty(existingOpenAiEndpoint))", "model.config.condition"),
         (MAIN, "endpoints, ',')", "endpoints, ';')", "poolEndpoints"),
         (MAIN, "functionKeys.default", "masterKey", "KEY_COMMAND"),
         (MAIN, "--subscription ${subscription().subscriptionId} ", "", "KEY_COMMAND"),
