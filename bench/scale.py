@@ -21,29 +21,31 @@ DEVIATIONS = 3
 _ASSUMED = "assumed"
 
 
-def _given(value: float, meaning: str, source: str = _ASSUMED) -> Any:
-    return field(default=value, metadata={"meaning": meaning, "source": source})
+def _given(value: float, meaning: str, source: str = _ASSUMED, *, least: float = 0) -> Any:
+    return field(default=value, metadata={"meaning": meaning, "source": source, "least": least})
 
 
 @dataclass(frozen=True)
 class Load:
     """What a chat is like, and what one unit of everything carries."""
 
-    peak_share: float = _given(0.15, "share of a day's chats that its busiest hour has")
+    peak_share: float = _given(0.15, "share of a day's chats that its busiest hour has", least=1 / 24)
     model_calls: float = _given(3, "calls of the model in a chat")
     model_seconds: float = _given(5, "seconds of one")
     executions: float = _given(2, "executions in a chat")
     execution_seconds: float = _given(2, "seconds of one")
-    overhead_seconds: float = _given(0.007, "the app's own part of a chat, in seconds", "docs/benchmarks.md")
-    input_tokens: float = _given(6_000, "tokens that a chat's calls read, together")
+    overhead_seconds: float = _given(
+        0.007, "the app's own part of a chat, in seconds", "docs/benchmarks.md", least=0.001
+    )
+    input_tokens: float = _given(6_000, "tokens that a chat's calls read, together", least=1)
     output_tokens: float = _given(1_000, "tokens that they write, together")
-    chats_per_session: float = _given(2, "chats of one conversation, which has one session")
+    chats_per_session: float = _given(2, "chats of one conversation, which has one session", least=1)
     pause_seconds: float = _given(60, "seconds between two of them")
     cooldown_seconds: float = _given(300, "seconds that an idle session is kept", "infra/main.bicep, the least")
-    pool_sessions: float = _given(600, "sessions of one pool", "the service's maximum")
-    http_concurrency: float = _given(32, "HTTP requests of one instance at once", "infra/main.bicep")
+    pool_sessions: float = _given(600, "sessions of one pool", "the service's maximum", least=1)
+    http_concurrency: float = _given(32, "HTTP requests of one instance at once", "infra/main.bicep", least=1)
     model_capacity: float = _given(50, "thousands of tokens a minute that the model gives", "infra/main.bicep")
-    run_seconds: float = _given(120, "seconds of a run")
+    run_seconds: float = _given(120, "seconds of a run", least=1)
     run_concurrency: float = _given(32, "runs of one instance at once", "host.json, 16 + 16")
     instance_gb: float = _given(2, "memory of one instance in GB", "infra/main.bicep")
     input_price: float = _given(0.75, "USD for a million tokens read", "gpt-5.4-mini, April 2026")
@@ -74,11 +76,7 @@ class Load:
 
     def pools(self, chats_per_day: float) -> int:
         """Pools of which each has room for its share, which is a Poisson number of its own."""
-        sessions = self.sessions(chats_per_day)
-        count = max(1, math.ceil(sessions / self.pool_sessions))
-        while at_most(sessions / count) > self.pool_sessions:
-            count += 1
-        return count
+        return max(1, math.ceil(self.sessions(chats_per_day) / mean_within(self.pool_sessions)))
 
 
 def at_most(mean: float) -> int:
@@ -191,6 +189,11 @@ def main() -> None:
         parser.add_argument(f"--{_option(row.name)}", type=float, default=row.default, help=row.metadata["meaning"])
     options = vars(parser.parse_args())
     chats = options.pop("chats") or STEPS
+    if min(chats) < 0:
+        parser.error("--chats is 0 at least")
+    for row in fields(Load):
+        if not row.metadata["least"] <= options[row.name] < math.inf:
+            parser.error(f"--{_option(row.name)} is a number, {_text(row.metadata['least'])} at least")
     load = Load(**options)
     for table in (assumptions(load), steps(load, chats), units(load), costs(load)):
         print(table)

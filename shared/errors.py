@@ -151,7 +151,8 @@ class PoolUnauthorized(PoolError):
     title = "The session pool did not accept the app's token"
     remedy = (
         "Check that SESSION_POOL_API_VERSION is offered in the pool's region (an unknown version is "
-        "answered like a bad token) and that the identity belongs to the pool's tenant."
+        "answered like a bad token), that the identity belongs to the pool's tenant, and that it has the role "
+        "'Contributor' on the pool too."
     )
 
 

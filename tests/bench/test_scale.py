@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import math
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.scale import STEPS, Load, assumptions, at_most, costs, mean_within, steps, units
+from bench.scale import STEPS, Load, assumptions, at_most, costs, main, mean_within, steps, units
 from shared import errors, pool_transport, retry, run_worker, session_pools
 from shared.settings import table
 
@@ -79,6 +80,46 @@ def test_more_chats_never_need_less(one: int, other: int) -> None:
 def test_pools_that_the_text_speaks_of_are_those_that_come_out(load: Load, text: str) -> None:
     assert text in " ".join(DOCUMENT.split())
     assert str(load.pools(1_000_000)) in text
+
+
+def test_many_small_pools_are_counted_at_once() -> None:
+    # One by one there would be a hundred thousand million to count.
+    load = Load(pool_sessions=1)
+    pools = load.pools(10**12)
+    assert load.sessions(10**12) / pools == pytest.approx(mean_within(1))
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [
+        ("--pool-sessions", "0", "--pool-sessions is a number, 1 at least"),
+        ("--http-concurrency", "0.5", "--http-concurrency is a number, 1 at least"),
+        ("--chats-per-session", "0", "--chats-per-session is a number, 1 at least"),
+        ("--run-seconds", "0", "--run-seconds is a number, 1 at least"),
+        ("--peak-share", "0", "--peak-share is a number, 0.041667 at least"),
+        ("--input-tokens", "nan", "--input-tokens is a number, 1 at least"),
+        ("--model-seconds", "-1", "--model-seconds is a number, 0 at least"),
+        ("--cooldown-seconds", "inf", "--cooldown-seconds is a number, 0 at least"),
+        ("--chats", "-1", "--chats is 0 at least"),
+    ],
+)
+def test_what_is_below_its_least_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], option: str, value: str, told: str
+) -> None:
+    monkeypatch.setattr("sys.argv", ["scale", option, value])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert told in capsys.readouterr().err
+
+
+def test_the_least_of_everything_is_counted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    least = [word for row in fields(Load) for word in (f"--{row.name.replace('_', '-')}", str(row.metadata["least"]))]
+    monkeypatch.setattr("sys.argv", ["scale", *least, "--chats", "0"])
+    main()
+    assert "| together |" in capsys.readouterr().out
 
 
 def test_costs_that_the_text_speaks_of_are_those_that_come_out() -> None:

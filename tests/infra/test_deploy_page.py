@@ -257,6 +257,13 @@ def test_table_of_roles_has_the_apps_own_words() -> None:
     assert codes <= titles.keys()
 
 
+def test_the_error_that_a_missing_role_shows_as_names_the_role() -> None:
+    remedies = {kind.code: kind.remedy for kind in vars(errors).values() if hasattr(kind, "remedy")}
+    told = [(row[0].strip("* |"), code) for row in rows() for code in re.findall(r"`([a-z]+_[a-z]+)`", row[4])]
+    assert ("Contributor", "pool_unauthorized") in told
+    assert [(role, code) for role, code in told if f"'{role}'" not in remedies[code]] == []
+
+
 def test_variables_that_the_page_names_exist() -> None:
     known = {name for text in map(str, parameters().values()) for name in re.findall(r"\$\{([A-Z_]+)", text)}
     chosen = PAGE[PAGE.index("## Choose") : PAGE.index("## Run on your machine")]
