@@ -287,7 +287,14 @@ def _transport() -> RequestsTransport:
     session = requests.Session()
     for scheme in ("https://", "http://"):
         session.mount(scheme, requests.adapters.HTTPAdapter(pool_maxsize=_CONNECTIONS))
+    session.hooks["response"] = [_read_failure]
     return RequestsTransport(session=session, connection_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS)
+
+
+def _read_failure(response: requests.Response, **_: Any) -> None:
+    # The library drops it unread, and its connection with it.
+    if response.status_code >= 400:
+        response.content  # noqa: B018  # it is kept where it was read
 
 
 def _service(kind: str, uri: str, settings: Settings) -> str:

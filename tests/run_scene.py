@@ -6,7 +6,7 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -50,18 +50,19 @@ class Scene:
 
     Attributes:
         settings: that lead to them.
+        storage: the account's.
         delivered: what was called back, with the run as it stood.
     """
 
     settings: Settings
+    storage: Storage
     model: CountingModel
     pool: RememberingPool
     delivered: list[tuple[Run, dict[str, Any]]] = field(default_factory=list)
     answers: list[Callback] = field(default_factory=list)
 
     def store(self, life: Life | None = None) -> WatchedStore:
-        storage = Storage.from_settings(self.settings)
-        return WatchedStore(MortalStorage(storage, life) if life else storage)  # type: ignore[arg-type]  # as good as one
+        return WatchedStore(MortalStorage(self.storage, life) if life else self.storage)  # type: ignore[arg-type]  # as good as one
 
     def add(self, files: dict[str, bytes] | None = None, **values: Any) -> str:
         now = time.time()
@@ -143,7 +144,10 @@ def scenes(connection: str) -> SceneFactory:
     ) -> Iterator[Scene]:
         model, own_pool = CountingModel(script or SCRIPT), pool or RememberingPool()
         options: dict[str, object] = {"storage_connection": connection, "run_queue_name": f"runs-{uuid.uuid4().hex}"}
-        with model_and_pool(model, own_pool, options=options, **answers) as settings:
-            yield Scene(settings, model, own_pool)
+        with (
+            model_and_pool(model, own_pool, options=options, **answers) as settings,
+            closing(Storage.from_settings(settings)) as storage,
+        ):
+            yield Scene(settings, storage, model, own_pool)
 
     return make

@@ -75,9 +75,9 @@ def test_an_execution_whose_answer_is_lost_is_asked_for_in_the_next_delivery(sce
         with suppress(errors.PoolOutcomeUnknown):
             scene.carry_out(run_id)
         assert scene.run(run_id).status == "running"
-    with scene_of(pool=pool) as later:
-        scene.settings = replace(later.settings, run_queue_name=scene.settings.run_queue_name)
-        run = scene.carry_out(run_id)
+        with scene_of(pool=pool) as later:
+            scene.settings = replace(later.settings, run_queue_name=scene.settings.run_queue_name)
+            run = scene.carry_out(run_id)
     assert (run.status, run.attempts, pool.executed) == ("completed", 2, ["print(42)"])
 
 

@@ -19,7 +19,6 @@ from shared.run_lease import Lease
 from shared.run_worker import carry_out, fail_poisoned
 from shared.runs import Callback, Run, owner_of
 from shared.session import session_identifier
-from shared.storage import Storage
 from tests.interruptions import Killed, Life
 from tests.remembering_pool import RememberingPool
 from tests.run_scene import CODE, END, SCRIPT, URL, Scene, SceneFactory, WatchedStore
@@ -291,7 +290,7 @@ def test_a_callback_that_another_delivery_has_made_is_not_made_again(scene_of: S
                 self.change(name, lambda run: replace(run, callback=Callback(URL, "delivered", 1, 200)))
                 return super().lease(name)
 
-        store = LateStore(Storage.from_settings(scene.settings))
+        store = LateStore(scene.storage)
         carry_out(run_id, store, scene.settings, deliver=scene.deliver)
     assert scene.delivered == []
 
@@ -305,7 +304,7 @@ def test_a_lease_that_is_lost_before_the_callback_leaves_it_to_whoever_has_the_r
                 self.leases[0].lost.set()
                 return super().reply(name)
 
-        store = LosingStore(Storage.from_settings(scene.settings))
+        store = LosingStore(scene.storage)
         carry_out(run_id, store, scene.settings, deliver=scene.deliver)
         assert scene.queued() == ["later"]
     assert scene.delivered == []
@@ -339,7 +338,7 @@ def test_two_workers_who_both_come_to_an_end_tell_the_same(scene_of: SceneFactor
                 self.saved = True
                 return super().save_reply(name, data)
 
-        carry_out(run_id, BlindStore(Storage.from_settings(scene.settings)), scene.settings)
+        carry_out(run_id, BlindStore(scene.storage), scene.settings)
         run = scene.run(run_id)
         assert scene.reply(run_id) == first
     assert run.status == first["status"]
