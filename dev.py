@@ -58,7 +58,7 @@ INFRA = "tests/infra"
 CLASSIC_TESTS = ("tests/shared", "tests/integration", "--ignore=tests/integration/test_package.py")
 # Most tests wait more than they compute. What a file's tests share is started once in the worker that has the file,
 # and the files with few and long tests come first.
-PARALLEL = ("-n", str(min(8, 2 * (os.cpu_count() or 1))), "--dist", "loadfile", "--no-loadscope-reorder")
+PARALLEL = ("-n", str(min(8, (os.cpu_count() or 1) + 1)), "--dist", "loadfile", "--no-loadscope-reorder")
 
 
 def session_variables(session: Environment, package: Environment | None = None) -> dict[str, str]:

@@ -16,7 +16,7 @@ from tests.processes import all_gone, descendants
 
 PACKAGE_APART = "--ignore=tests/integration/test_package.py"
 # What comes later counts, so that a caller may still say `-n 0`.
-PARALLEL = ["-n", str(min(8, 2 * (os.cpu_count() or 1))), "--dist", "loadfile", "--no-loadscope-reorder"]
+PARALLEL = ["-n", str(min(8, (os.cpu_count() or 1) + 1)), "--dist", "loadfile", "--no-loadscope-reorder"]
 
 
 @pytest.fixture(scope="module")

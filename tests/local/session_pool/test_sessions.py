@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import tempfile
 from collections.abc import Awaitable, Callable
@@ -153,12 +154,24 @@ def test_lost_kernel_is_replaced_and_files_are_kept(code: str, said: str) -> Non
     with_pool(use)
 
 
+# Ends the kernel once it is told to, so never in the middle of the call that brings it.
+DIES_LATER = """
+import os, threading, time
+def die():
+    while not os.path.exists('/mnt/data/die'):
+        time.sleep(0.01)
+    os.remove('/mnt/data/die')
+    os._exit(1)
+open('/mnt/data/kept.txt', 'w').close()
+threading.Thread(target=die).start()
+"""
+
+
 def test_kernel_that_died_between_calls_is_replaced() -> None:
     async def use(pool: SessionPool) -> None:
-        before = await run(pool, A, "import os, threading\nopen('/mnt/data/kept.txt', 'w').close()")
-        assert before.succeeded
-        await run(pool, A, "threading.Timer(0.01, os._exit, [1]).start()")
+        assert (await run(pool, A, DIES_LATER)).succeeded
         session, _ = await pool.enter(A)
+        session.files.write("", "die", io.BytesIO())
         while session.place is not None and session.place.interpreter.alive:
             await asyncio.sleep(0)
         assert (await run(pool, A, "'os' in globals(), __import__('os').listdir('/mnt/data')")).result == [
