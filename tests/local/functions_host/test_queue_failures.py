@@ -94,6 +94,8 @@ def test_message_that_another_one_deleted_is_let_go(azurite: str, caplog: pytest
             await until(lambda: "next" in function.running)
 
     run(scenario)
+    # The deleted one came no second time, and nowhere else.
+    assert (function.most, queue.poison) == (1, [])
 
 
 @pytest.mark.parametrize(("succeeded", "tries"), [(True, 5), (False, 5), (False, 1)])

@@ -42,6 +42,7 @@ def test_lease_is_renewed_at_half_time_while_the_function_runs(azurite: str) -> 
             await until(lambda: queue.count == 0)
 
     run(scenario)
+    assert (function.ended, clock.asked.count(300), queue.poison) == (1, 4, [])
 
 
 def test_failure_comes_again_and_ends_in_the_poison_queue(azurite: str) -> None:
@@ -151,9 +152,10 @@ def test_queue_that_comes_later_is_read(azurite: str) -> None:
             await until(lambda: len(clock.asked) > 2)
             queue.client.create_queue()
             queue.put("late")
-            await until(lambda: calls.seen == [("late", 1)])
+            await until(lambda: bool(calls.seen))
 
     run(scenario)
+    assert calls.seen == [("late", 1)]
 
 
 def test_stop_gives_back_what_is_in_work(azurite: str) -> None:
